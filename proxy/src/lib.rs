@@ -1,0 +1,16 @@
+//! Tollgate, the public door for OpenTelemetry data.
+//!
+//! A request's way is `pipeline`; each other module is a room that it passes, or one that serves
+//! them: `config` makes every room's settings, `telemetry` names what an operator sees.
+
+pub mod admin;
+pub mod admission;
+pub mod client;
+pub mod config;
+pub mod exporter;
+pub mod listener;
+pub mod otlp;
+pub mod pipeline;
+pub mod telemetry;
+pub mod tenant;
+pub mod tls;

@@ -1,0 +1,87 @@
+//! The protocol: routes, encodings, bodies and answers of OTLP/HTTP.
+//!
+//! This room is the only home of the status codes that a sender sees, and it knows nothing of
+//! tenants, limits or upstreams: what they decide reaches it as a [`Refusal`].
+//!
+//! Source: the OpenTelemetry protocol specification 1.11 (`docs/specification.md` of
+//! opentelemetry-proto), "the specification" below.
+
+use std::fmt;
+
+/// What a batch carries. Each has its own path and its own message types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Signal {
+    /// `ExportLogsServiceRequest`
+    Logs,
+    /// `ExportTraceServiceRequest`
+    Traces,
+    /// `ExportMetricsServiceRequest`
+    Metrics,
+    /// `ExportProfilesServiceRequest`, still in development: carried as it is, never looked into.
+    Profiles,
+}
+
+impl Signal {
+    /// Every signal, in the order of documentation and metrics.
+    pub const ALL: [Signal; 4] = [Signal::Logs, Signal::Traces, Signal::Metrics, Signal::Profiles];
+
+    /// The name in configuration, metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Signal::Logs => "logs",
+            Signal::Traces => "traces",
+            Signal::Metrics => "metrics",
+            Signal::Profiles => "profiles",
+        }
+    }
+
+    /// The path by the specification, which is also the one that upstreams get.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Signal::Logs => "/v1/logs",
+            Signal::Traces => "/v1/traces",
+            Signal::Metrics => "/v1/metrics",
+            Signal::Profiles => "/v1development/profiles",
+        }
+    }
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a message is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// Binary protobuf, `application/x-protobuf`.
+    Protobuf,
+    /// OTLP/JSON, `application/json`.
+    Json,
+}
+
+/// How a body is compressed on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all.
+    Identity,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 1950 (zlib), which HTTP calls "deflate"; raw RFC 1951 streams are taken too.
+    Deflate,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// What is answered to zero bytes that came through a tunnel known to lose bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EmptyBody {
+    /// 400: the sender drops the batch and logs an error. The loss is seen. The default.
+    #[default]
+    Refuse,
+    /// 200: as for a truly empty request.
+    Accept,
+    /// 503: the sender tries again, in case that the tunnel keeps the body this time.
+    Retry,
+}
