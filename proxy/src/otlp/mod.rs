@@ -6,6 +6,20 @@
 //! Source: the OpenTelemetry protocol specification 1.11 (`docs/specification.md` of
 //! opentelemetry-proto), "the specification" below.
 
+mod answer;
+mod body;
+pub mod document;
+mod json;
+mod refusal;
+mod route;
+
+pub use answer::{Answers, PartialSuccess, REQUEST_ID, error_message};
+pub use body::{BodyLimits, Received, inflate, read};
+pub use document::Document;
+pub use json::count_records;
+pub use refusal::Refusal;
+pub use route::{Doors, Route, encoding_of, route};
+
 use std::fmt;
 
 /// What a batch carries. Each has its own path and its own message types.
@@ -61,6 +75,24 @@ pub enum Encoding {
     Json,
 }
 
+impl Encoding {
+    /// The media type by the specification, without parameters.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Encoding::Protobuf => "application/x-protobuf",
+            Encoding::Json => "application/json",
+        }
+    }
+
+    /// The name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Encoding::Protobuf => "protobuf",
+            Encoding::Json => "json",
+        }
+    }
+}
+
 /// How a body is compressed on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Compression {
@@ -72,6 +104,18 @@ pub enum Compression {
     Deflate,
     /// RFC 8878.
     Zstd,
+}
+
+impl Compression {
+    /// The name in `Content-Encoding`, configuration, metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Compression::Identity => "identity",
+            Compression::Gzip => "gzip",
+            Compression::Deflate => "deflate",
+            Compression::Zstd => "zstd",
+        }
+    }
 }
 
 /// What is answered to zero bytes that came through a tunnel known to lose bodies.

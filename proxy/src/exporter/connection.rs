@@ -1,0 +1,319 @@
+//! Connections to one upstream: made, kept, used again, given up.
+
+use super::{
+    Config, Counters, HttpVersion,
+    io::{Io, Stream},
+};
+use bytes::Bytes;
+use http::{Request, Uri, header, response::Parts, uri::Scheme};
+use http_body::Body;
+use http_body_util::Full;
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// How long an idle connection is used again. Most servers keep theirs for 60 s or longer (nginx
+/// 75 s); a connection that the server closes under a request costs the sender a retry.
+const IDLE: Duration = Duration::from_secs(45);
+/// Idle connections kept; a burst's others are closed behind it.
+const IDLE_MAX: usize = 128;
+/// How much of an answer is read. An `Export*ServiceResponse` is far smaller.
+const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// Dead HTTP/2 connections are found out by pings while requests wait on them.
+const PING: Duration = Duration::from_secs(20);
+
+/// An answer that was read to its end.
+pub(super) type Answer = (Parts, Bytes);
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The upstream cannot have seen the request, which comes back where it may be tried again.
+    Unsent(String, Option<Box<Request<Full<Bytes>>>>),
+    /// The upstream may have seen the request.
+    Broken(String),
+}
+
+/// The connections to one upstream.
+pub(super) struct Pool {
+    tls: Option<TlsConnector>,
+    idle: Mutex<Vec<(Instant, Http1)>>,
+    shared: Mutex<Option<http2::SendRequest<Full<Bytes>>>>,
+    /// Held while an HTTP/2 connection is made, so that a burst makes one and not one each.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+enum Connected {
+    Http1(Http1),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Pool {
+    pub(super) fn new(tls: Option<TlsConnector>) -> Self {
+        Self { tls, idle: Mutex::default(), shared: Mutex::default(), connecting: Default::default() }
+    }
+
+    /// Sends a request and reads its answer to the end. Tries a second time, on a new connection, if
+    /// the first one turns out to be closed before the upstream can have seen anything.
+    pub(super) async fn exchange(
+        &self,
+        config: &Config,
+        counters: &Counters,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Failure> {
+        let request = match self.kept() {
+            Some(connected) => match self.exchange_on(connected, config, request).await {
+                Err(Failure::Unsent(_, Some(unsent))) => *unsent,
+                done => return done,
+            },
+            None => request,
+        };
+        let connected = self.connect(config, counters).await.map_err(|why| Failure::Unsent(why, None))?;
+        self.exchange_on(connected, config, request).await
+    }
+
+    /// Closes what has been idle for too long.
+    pub(super) fn sweep(&self) {
+        let expired: Vec<_> = {
+            let mut idle = self.idle.lock();
+            let fresh = idle.partition_point(|(since, _)| since.elapsed() > IDLE);
+            idle.drain(..fresh).collect()
+        };
+        drop(expired); // outside the lock: closing is a system call each
+    }
+
+    /// How many idle connections are kept.
+    pub(super) fn idle(&self) -> usize {
+        self.idle.lock().len()
+    }
+
+    /// The connection that was used last, since the others may yet become superfluous.
+    fn kept(&self) -> Option<Connected> {
+        if let Some((since, connection)) = self.idle.lock().pop()
+            && since.elapsed() <= IDLE
+        {
+            return Some(Connected::Http1(connection));
+        }
+        let mut shared = self.shared.lock();
+        if shared.as_ref().is_some_and(|sender| sender.is_closed()) {
+            *shared = None;
+        }
+        shared.clone().map(Connected::Http2)
+    }
+
+    async fn exchange_on(
+        &self,
+        connected: Connected,
+        config: &Config,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Failure> {
+        match connected {
+            Connected::Http1(mut connection) => {
+                let answer = connection.exchange(request).await?;
+                if connection.is_reusable() {
+                    let mut idle = self.idle.lock();
+                    if idle.len() < IDLE_MAX {
+                        idle.push((Instant::now(), connection));
+                    }
+                }
+                Ok(answer)
+            }
+            Connected::Http2(mut sender) => {
+                if let Err(error) = sender.ready().await {
+                    return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
+                }
+                address_http2(&mut request, config);
+                let response = sender.try_send_request(request).await.map_err(failure)?;
+                let (parts, mut body) = response.into_parts();
+                let mut answer = Vec::new();
+                poll_fn(|cx| collect(&mut body, &mut answer, cx)).await?;
+                Ok((parts, answer.into()))
+            }
+        }
+    }
+
+    async fn connect(&self, config: &Config, counters: &Counters) -> Result<Connected, String> {
+        let _one_at_a_time = match config.http_version {
+            HttpVersion::Http2 => {
+                let guard = self.connecting.lock().await;
+                if let Some(sender) = self.shared.lock().clone().filter(|sender| !sender.is_closed()) {
+                    return Ok(Connected::Http2(sender));
+                }
+                Some(guard)
+            }
+            HttpVersion::Auto | HttpVersion::Http1 => None,
+        };
+        let connecting = async {
+            let tcp = dial(config).await?;
+            match (&self.tls, &config.tls) {
+                (Some(connector), Some(material)) => {
+                    let tls = connector.connect(material.server_name.clone(), tcp).await?;
+                    Ok(Stream::Tls(Box::new(tls)))
+                }
+                _ => Ok(Stream::Plain(tcp)),
+            }
+        };
+        let stream = match tokio::time::timeout(config.connect_timeout, connecting).await {
+            Ok(connected) => connected.map_err(|error: io::Error| error.to_string()),
+            Err(_) => Err(format!("no connection within {:?}", config.connect_timeout)),
+        };
+        let stream = stream.inspect_err(|_| {
+            counters.connect_failures.fetch_add(1, Relaxed);
+        })?;
+        counters.connects.fetch_add(1, Relaxed);
+        let speaks_http2 = match (&stream, config.http_version) {
+            (_, HttpVersion::Http2) => true,
+            (Stream::Tls(tls), HttpVersion::Auto) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+            _ => false,
+        };
+        let (io, upload_failed) = Io::new(stream);
+        if speaks_http2 {
+            let sender = handshake_http2(io).await.map_err(|error| error.to_string())?;
+            *self.shared.lock() = Some(sender.clone());
+            Ok(Connected::Http2(sender))
+        } else {
+            let (sender, connection) =
+                http1::Builder::new().handshake(io).await.map_err(|error| error.to_string())?;
+            Ok(Connected::Http1(Http1 {
+                sender,
+                connection: Box::pin(connection),
+                ended: false,
+                upload_failed,
+            }))
+        }
+    }
+}
+
+/// hyper gives a request back if it has not begun to write it.
+fn failure(mut error: TrySendError<Request<Full<Bytes>>>) -> Failure {
+    let unsent = error.take_message();
+    let text = error.into_error().to_string();
+    match unsent {
+        Some(request) => Failure::Unsent(text, Some(Box::new(request))),
+        None => Failure::Broken(text),
+    }
+}
+
+/// HTTP/2 names the host in its target, HTTP/1.1 in a header.
+fn address_http2(request: &mut Request<Full<Bytes>>, config: &Config) {
+    request.headers_mut().remove(header::HOST);
+    let mut target = std::mem::take(request.uri_mut()).into_parts();
+    target.scheme = Some(if config.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+    target.authority = Some(config.host.clone());
+    *request.uri_mut() = Uri::from_parts(target).unwrap_or_default();
+}
+
+/// Tries each address of the name in turn.
+async fn dial(config: &Config) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host((config.address.as_str(), config.port)).await? {
+        match TcpStream::connect(address).await {
+            Ok(tcp) => {
+                let _ = tcp.set_nodelay(true);
+                return Ok(tcp);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>>> {
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .adaptive_window(true)
+        .handshake(io)
+        .await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// One HTTP/1.1 connection, driven by the task that uses it: no task of its own has to be woken for
+/// a request and for its answer, and none runs while the connection is idle.
+struct Http1 {
+    sender: http1::SendRequest<Full<Bytes>>,
+    connection: Pin<Box<http1::Connection<Io, Full<Bytes>>>>,
+    ended: bool,
+    upload_failed: Arc<AtomicBool>,
+}
+
+impl Http1 {
+    /// Lets the connection read and write. Its end is noted: it must not be polled again.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if !self.ended {
+            self.ended = self.connection.as_mut().poll(cx).is_ready();
+        }
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+        if let Err(error) = poll_fn(|cx| self.poll_ready(cx)).await {
+            return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
+        }
+        let mut response = pin!(self.sender.try_send_request(request));
+        let (connection, ended) = (&mut self.connection, &mut self.ended);
+        let response = poll_fn(|cx| {
+            if !*ended {
+                *ended = connection.as_mut().poll(cx).is_ready();
+            }
+            response.as_mut().poll(cx)
+        })
+        .await
+        .map_err(failure)?;
+        let (parts, mut body) = response.into_parts();
+        let mut answer = Vec::new();
+        poll_fn(|cx| {
+            if let Poll::Ready(collected) = collect(&mut body, &mut answer, cx) {
+                return Poll::Ready(collected);
+            }
+            self.drive(cx);
+            collect(&mut body, &mut answer, cx)
+        })
+        .await?;
+        Ok((parts, answer.into()))
+    }
+
+    /// Notices what happened while nobody looked: closed by the upstream, or bytes nobody asked for.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.drive(cx);
+        self.sender.poll_ready(cx)
+    }
+
+    fn is_reusable(&self) -> bool {
+        !self.ended && !self.sender.is_closed() && !self.upload_failed.load(Relaxed)
+    }
+}
+
+fn collect(body: &mut Incoming, answer: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    loop {
+        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            None => return Poll::Ready(Ok(())),
+            Some(Err(error)) => return Poll::Ready(Err(Failure::Broken(error.to_string()))),
+            Some(Ok(frame)) => {
+                let data = frame.into_data().unwrap_or_default();
+                if answer.len() + data.len() > ANSWER_BYTES_MAX {
+                    // What matters of an answer stands at its beginning.
+                    return Poll::Ready(Ok(()));
+                }
+                answer.extend_from_slice(&data);
+            }
+        }
+    }
+}

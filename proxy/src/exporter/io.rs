@@ -1,0 +1,123 @@
+//! The bytes towards an upstream.
+
+use hyper::rt;
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
+
+/// A connected stream.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A stream whose failed writes are kept secret from hyper.
+///
+/// An upstream that refuses a large body answers and closes while the body is still on its way.
+/// hyper would report the failed write and forget the answer, and a final "too large" would become
+/// a retry. So the rest of the body is taken and dropped, and hyper goes on to read the answer.
+pub(super) struct Io {
+    stream: Stream,
+    upload_failed: Arc<AtomicBool>,
+}
+
+impl Io {
+    /// The flag that comes back is raised by a failed write.
+    pub(super) fn new(stream: Stream) -> (Self, Arc<AtomicBool>) {
+        let upload_failed = Arc::<AtomicBool>::default();
+        (Self { stream, upload_failed: upload_failed.clone() }, upload_failed)
+    }
+
+    fn written(&self, result: io::Result<usize>, wanted: usize) -> usize {
+        match result {
+            Ok(written) if written > 0 || wanted == 0 => written,
+            Ok(_) | Err(_) => {
+                self.upload_failed.store(true, Relaxed);
+                wanted
+            }
+        }
+    }
+}
+
+macro_rules! each {
+    ($self:expr, $stream:ident => $do:expr) => {
+        match &mut $self.stream {
+            Stream::Plain($stream) => $do,
+            Stream::Tls($stream) => $do,
+        }
+    };
+}
+
+impl rt::Read for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        // SAFETY: `ReadBuf` never de-initialises what it is given, and `cursor` is advanced by just
+        // what it says was filled.
+        let filled = unsafe {
+            let mut buf = ReadBuf::uninit(cursor.as_mut());
+            ready!(each!(self, stream => Pin::new(stream).poll_read(cx, &mut buf)))?;
+            buf.filled().len()
+        };
+        // SAFETY: `filled` bytes were initialised by the read above.
+        unsafe { cursor.advance(filled) };
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl rt::Write for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.upload_failed.load(Relaxed) {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let result = ready!(each!(self, stream => Pin::new(stream).poll_write(cx, buf)));
+        Poll::Ready(Ok(self.written(result, buf.len())))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wanted = bufs.iter().map(|buf| buf.len()).sum();
+        if self.upload_failed.load(Relaxed) {
+            return Poll::Ready(Ok(wanted));
+        }
+        let result = ready!(each!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs)));
+        Poll::Ready(Ok(self.written(result, wanted)))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.upload_failed.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        if ready!(each!(self, stream => Pin::new(stream).poll_flush(cx))).is_err() {
+            self.upload_failed.store(true, Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,279 @@
+//! One connection, from its first byte to its last: which HTTP version, the watch over its
+//! phases, the graceful end.
+
+use super::{
+    Body, Config, Limits, Service,
+    io::{Io, Stream},
+};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version, header};
+use http_body_util::Full;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
+
+/// What h2 may buffer for one stream before the service reads it. With [`CONNECTION_WINDOW`] it
+/// bounds what an unknown sender can make a connection hold.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// What h2 may buffer for a whole connection: 1 MiB carries 20 MB/s over a 50 ms path.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Streams that a peer reset before they were accepted; more ends the connection (rapid reset,
+/// CVE-2023-44487).
+const PENDING_RESETS: usize = 20;
+/// Bytes that one read asks the kernel for at most. Small enough to stay in the core's cache on the
+/// way into the body's own buffer, large enough that a megabyte takes few calls.
+const READ_BYTES: usize = 128 << 10;
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP peer's address; an IPv4 address is never written as IPv6.
+    Ip(IpAddr),
+    /// A peer on a Unix socket; it has no address.
+    Unix,
+}
+
+/// Milliseconds since the process's first look at the clock, which never goes back.
+fn now_millis() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// What the listener, the sweep and the service know of an open connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// When it is cut, in [`now_millis`]; [`NEVER`] while a request is under way, which has time
+    /// limits of its own.
+    deadline: AtomicU64,
+    /// Whether bytes that arrive now are the beginning of a request head (HTTP/1.1 only).
+    awaits_head: AtomicBool,
+    is_http2: AtomicBool,
+    /// Requests under way.
+    requests: AtomicU32,
+    /// What the connection's task is asked to do.
+    order: AtomicU8,
+    waker: OnceLock<Waker>,
+    idle: Duration,
+    headers: Duration,
+}
+
+/// Orders to a connection's task, in rising severity.
+const ORDER_NONE: u8 = 0;
+const ORDER_DRAIN: u8 = 1;
+const ORDER_CLOSE: u8 = 2;
+
+impl Connection {
+    pub(super) fn new(peer: Peer, config: &Config) -> Self {
+        let timeouts = &config.timeouts;
+        Self {
+            peer,
+            deadline: AtomicU64::new(now_millis() + timeouts.idle.as_millis() as u64),
+            awaits_head: AtomicBool::new(true),
+            is_http2: AtomicBool::new(false),
+            requests: AtomicU32::new(0),
+            order: AtomicU8::new(ORDER_NONE),
+            waker: OnceLock::new(),
+            idle: timeouts.idle,
+            headers: timeouts.headers,
+        }
+    }
+
+    fn expires_in(&self, limit: Duration) {
+        self.deadline.store(now_millis().saturating_add(limit.as_millis() as u64), Relaxed);
+    }
+
+    /// Bytes arrived: if they begin a request head, its time starts to run. Says whether they do.
+    pub(super) fn bytes_arrived(&self) -> bool {
+        let begins_head = self.awaits_head.load(Relaxed);
+        if begins_head {
+            self.awaits_head.store(false, Relaxed);
+            self.expires_in(self.headers);
+        }
+        begins_head
+    }
+
+    /// The connection speaks HTTP/2, where heads have no time of their own: a connection without an
+    /// open stream is idle, whatever frames it sends.
+    fn speaks_http2(&self) {
+        self.is_http2.store(true, Relaxed);
+        self.awaits_head.store(false, Relaxed);
+        self.expires_in(self.idle);
+    }
+
+    fn request_began(self: &Arc<Self>) -> RequestGuard {
+        self.awaits_head.store(false, Relaxed);
+        self.requests.fetch_add(1, Relaxed);
+        self.deadline.store(NEVER, Relaxed);
+        RequestGuard(self.clone())
+    }
+
+    fn order(&self, order: u8) {
+        if self.order.fetch_max(order, Relaxed) < order
+            && let Some(waker) = self.waker.get()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether answers announce the end of the connection.
+    fn drains(&self) -> bool {
+        self.order.load(Relaxed) >= ORDER_DRAIN
+    }
+
+    /// Asks the connection to end after the requests under way; while idle it is kept for `grace`,
+    /// so that a request that is already on its way is answered, not reset.
+    pub(super) fn drain(&self, grace: Duration) {
+        self.order(ORDER_DRAIN);
+        if self.requests.load(Relaxed) == 0 {
+            self.expires_in(grace);
+        }
+    }
+
+    /// Ends the connection if its time is up. True if it did.
+    pub(super) fn sweep(&self) -> bool {
+        let overdue = self.deadline.load(Relaxed) <= now_millis();
+        if overdue {
+            self.order(ORDER_CLOSE);
+        }
+        overdue
+    }
+
+    /// Ends the connection, whatever is under way.
+    pub(super) fn cut(&self) {
+        self.order(ORDER_CLOSE);
+    }
+
+    /// Polls a connection to its end, obeying the orders that come meanwhile. `announce_end` is how
+    /// its HTTP version says that no further request will be taken.
+    /// `None`: it was ordered to close before its end.
+    async fn drive<C: Future>(
+        &self,
+        mut connection: Pin<&mut C>,
+        announce_end: impl Fn(Pin<&mut C>),
+    ) -> Option<C::Output> {
+        let mut announced = false;
+        poll_fn(|cx| {
+            self.waker.get_or_init(|| cx.waker().clone());
+            match self.order.load(Relaxed) {
+                ORDER_CLOSE => return Poll::Ready(None),
+                ORDER_DRAIN if !announced => {
+                    announced = true;
+                    announce_end(connection.as_mut());
+                }
+                _ => {}
+            }
+            connection.as_mut().poll(cx).map(Some)
+        })
+        .await
+    }
+}
+
+/// A request under way on a connection; dropped with its future, also when the sender goes away.
+struct RequestGuard(Arc<Connection>);
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        let connection = &self.0;
+        if connection.requests.fetch_sub(1, Relaxed) == 1 {
+            connection.expires_in(connection.idle);
+            connection.awaits_head.store(!connection.is_http2.load(Relaxed), Relaxed);
+        }
+    }
+}
+
+/// Serves a connection to its end, and then lets the last answer reach its sender.
+pub(super) async fn serve<S: Service>(
+    stream: Stream,
+    connection: Arc<Connection>,
+    limits: Limits,
+    service: Arc<S>,
+) {
+    let mut io = Io::new(stream, connection.clone());
+    let speaks_http2 = {
+        let speaks_http2 = pin!(io.speaks_http2());
+        connection.drive(speaks_http2, |_| ()).await
+    };
+    match speaks_http2 {
+        Some(Ok(true)) => {
+            connection.speaks_http2();
+            let service = service_fn({
+                let connection = connection.clone();
+                move |request| answer(request, connection.clone(), service.clone(), false)
+            });
+            let http = pin!(http2_builder(&limits).serve_connection(io, service));
+            connection.drive(http, |http| http.graceful_shutdown()).await;
+        }
+        Some(Ok(false)) => {
+            let ambiguous = io.watch_heads();
+            let service = service_fn(|request| {
+                let ambiguous = ambiguous.load(Relaxed) && ambiguous.swap(false, Relaxed);
+                answer(request, connection.clone(), service.clone(), ambiguous)
+            });
+            {
+                let http = pin!(http1_builder(&limits).serve_connection(&mut io, service));
+                // Nothing to announce here: hyper's own way would close an idle connection under a
+                // request that is on its way. `answer` announces it on the next answer.
+                connection.drive(http, |_| ()).await;
+            }
+            io.linger().await;
+        }
+        Some(Err(_)) | None => {}
+    }
+}
+
+fn http1_builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None) // `Connection` keeps the time, which does not end idle connections
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(READ_BYTES));
+    builder
+}
+
+fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    builder
+}
+
+/// One request to one answer.
+async fn answer<S: Service>(
+    request: Request<Incoming>,
+    connection: Arc<Connection>,
+    service: Arc<S>,
+    ambiguous_length: bool,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let _under_way = connection.request_began();
+    let is_http1 = request.version() < Version::HTTP_2;
+    let request = request.map(Body::new);
+    let mut response = service.call(request, &connection, ambiguous_length).await;
+    if is_http1 && connection.drains() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}

@@ -1,0 +1,258 @@
+//! Answers: made here in the sender's encoding, whatever an upstream said in its own.
+
+use super::{
+    Encoding, Refusal, Signal,
+    document::{Reader, Value},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::json;
+
+/// What an upstream took only in part, or took with a warning (`Export*PartialSuccess`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartialSuccess {
+    /// Records it refused; 0 with a message is a warning.
+    pub rejected: u64,
+    /// Why.
+    pub message: String,
+}
+
+/// The header of a request's id.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CHALLENGE_BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"tollgate\", charset=\"UTF-8\"");
+const CHALLENGE_BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"tollgate\"");
+
+impl PartialSuccess {
+    /// Reads an upstream's `Export*ServiceResponse`. Full success is `None`, also where
+    /// `partial_success` is set but empty, as Tempo and the Collector answer. What cannot be read is
+    /// full success too: the status said that the batch was taken.
+    pub fn read(encoding: Encoding, body: &[u8]) -> Option<Self> {
+        let partial = match encoding {
+            Encoding::Protobuf => Self::read_protobuf(body),
+            Encoding::Json => Self::read_json(body),
+        }?;
+        (partial != Self::default()).then_some(partial)
+    }
+
+    fn read_protobuf(body: &[u8]) -> Option<Self> {
+        let mut partial = Self::default();
+        let mut response = Reader::new(body);
+        while let Some(Ok((field, value))) = response.field() {
+            let (1, Value::Bytes(bytes)) = (field, value) else { continue };
+            let mut message = Reader::new(bytes);
+            while let Some(Ok(field)) = message.field() {
+                match field {
+                    (1, Value::Number(rejected)) => {
+                        partial.rejected = i64::try_from(rejected).unwrap_or(0).unsigned_abs();
+                    }
+                    (2, Value::Bytes(text)) => partial.message = String::from_utf8_lossy(text).into_owned(),
+                    _ => {}
+                }
+            }
+        }
+        Some(partial)
+    }
+
+    fn read_json(body: &[u8]) -> Option<Self> {
+        let response: serde_json::Value = serde_json::from_slice(body).ok()?;
+        let partial = response.get("partialSuccess").or_else(|| response.get("partial_success"))?;
+        let mut read = Self::default();
+        for (name, value) in partial.as_object()? {
+            if name.starts_with("rejected") {
+                let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
+                read.rejected = number.unwrap_or(0);
+            } else if name.starts_with("error") {
+                read.message = value.as_str().unwrap_or_default().to_owned();
+            }
+        }
+        Some(read)
+    }
+
+    fn encode(&self, signal: Signal, encoding: Encoding) -> Bytes {
+        match encoding {
+            Encoding::Protobuf => {
+                let mut message = Vec::new();
+                if self.rejected > 0 {
+                    put_tag_number(&mut message, 1, self.rejected);
+                }
+                put_bytes(&mut message, 2, self.message.as_bytes());
+                let mut response = Vec::new();
+                put_bytes(&mut response, 1, &message);
+                response.into()
+            }
+            Encoding::Json => {
+                let rejected = match signal {
+                    Signal::Logs => "rejectedLogRecords",
+                    Signal::Traces => "rejectedSpans",
+                    Signal::Metrics => "rejectedDataPoints",
+                    Signal::Profiles => "rejectedProfiles",
+                };
+                let mut partial = json!({ "errorMessage": self.message });
+                if self.rejected > 0 {
+                    partial[rejected] = json!(self.rejected.to_string());
+                }
+                json!({ "partialSuccess": partial }).to_string().into()
+            }
+        }
+    }
+}
+
+/// Reads the message of an upstream's `google.rpc.Status`, or its plain text: at most this many
+/// characters of it, and nothing that could break a line.
+pub fn error_message(content_type: Option<&str>, body: &[u8]) -> String {
+    const CHARACTERS_MAX: usize = 512;
+    let is = |part: &str| content_type.is_some_and(|value| value.contains(part));
+    let text = if is("json") {
+        let status = serde_json::from_slice::<serde_json::Value>(body).ok();
+        status.and_then(|status| Some(status.get("message")?.as_str()?.to_owned()))
+    } else if is("protobuf") || is("octet-stream") {
+        status_message(body)
+    } else {
+        None
+    };
+    let text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    let printable = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    printable.take(CHARACTERS_MAX).collect()
+}
+
+fn status_message(body: &[u8]) -> Option<String> {
+    let mut status = Reader::new(body);
+    while let Some(field) = status.field() {
+        if let (2, Value::Bytes(text)) = field.ok()? {
+            return Some(String::from_utf8_lossy(text).into_owned());
+        }
+    }
+    None
+}
+
+/// Makes answers; knows the headers that each of them carries.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    every: HeaderMap,
+}
+
+impl Answers {
+    /// `every`: the headers of each answer.
+    pub fn new(every: &[(HeaderName, HeaderValue)]) -> Self {
+        Self { every: every.iter().cloned().collect() }
+    }
+
+    /// 200: everything arrived, or as much as `partial` says.
+    pub fn success(
+        &self,
+        signal: Signal,
+        encoding: Encoding,
+        partial: Option<&PartialSuccess>,
+        request_id: HeaderValue,
+    ) -> Response<Full<Bytes>> {
+        let body = match (partial, encoding) {
+            (Some(partial), _) => partial.encode(signal, encoding),
+            (None, Encoding::Protobuf) => Bytes::new(),
+            (None, Encoding::Json) => Bytes::from_static(b"{}"),
+        };
+        self.response(StatusCode::OK, encoding, body, request_id)
+    }
+
+    /// The refusal as a `google.rpc.Status` in the sender's encoding.
+    pub fn refusal(
+        &self,
+        refusal: &Refusal,
+        encoding: Encoding,
+        request_id: HeaderValue,
+    ) -> Response<Full<Bytes>> {
+        let body = status(refusal, encoding);
+        let mut response = self.response(refusal.status(), encoding, body, request_id);
+        let headers = response.headers_mut();
+        if let Some(wait) = refusal.retry_after() {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        match refusal {
+            Refusal::NoCredentials | Refusal::BadCredentials => {
+                headers.append(header::WWW_AUTHENTICATE, CHALLENGE_BASIC);
+                headers.append(header::WWW_AUTHENTICATE, CHALLENGE_BEARER);
+            }
+            Refusal::Method(_) => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+            }
+            Refusal::ContentEncoding(_) => {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, deflate"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    fn response(
+        &self,
+        status: StatusCode,
+        encoding: Encoding,
+        body: Bytes,
+        request_id: HeaderValue,
+    ) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = status;
+        let mut headers = self.every.clone();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoding.media_type()));
+        headers.insert(REQUEST_ID, request_id);
+        *response.headers_mut() = headers;
+        response
+    }
+}
+
+/// `google.rpc.Status`; a malformed body carries `google.rpc.BadRequest` details, as the
+/// specification asks for.
+fn status(refusal: &Refusal, encoding: Encoding) -> Bytes {
+    const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
+    let message = refusal.message();
+    let violation = matches!(refusal, Refusal::Malformed(_)).then_some("body");
+    match encoding {
+        Encoding::Protobuf => {
+            let mut status = Vec::with_capacity(message.len() + 16);
+            put_tag_number(&mut status, 1, u64::from(refusal.code()));
+            put_bytes(&mut status, 2, message.as_bytes());
+            if let Some(field) = violation {
+                let mut detail = Vec::new();
+                put_bytes(&mut detail, 1, field.as_bytes());
+                put_bytes(&mut detail, 2, message.as_bytes());
+                let mut bad_request = Vec::new();
+                put_bytes(&mut bad_request, 1, &detail);
+                let mut any = Vec::new();
+                put_bytes(&mut any, 1, BAD_REQUEST.as_bytes());
+                put_bytes(&mut any, 2, &bad_request);
+                put_bytes(&mut status, 3, &any);
+            }
+            status.into()
+        }
+        Encoding::Json => {
+            let mut status = json!({ "code": refusal.code(), "message": message });
+            if let Some(field) = violation {
+                status["details"] = json!([{
+                    "@type": BAD_REQUEST,
+                    "fieldViolations": [{ "field": field, "description": message }],
+                }]);
+            }
+            status.to_string().into()
+        }
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn put_tag_number(out: &mut Vec<u8>, field: u64, value: u64) {
+    put_varint(out, field << 3);
+    put_varint(out, value);
+}
+
+fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+    put_varint(out, field << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}

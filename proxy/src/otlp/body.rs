@@ -1,0 +1,296 @@
+//! Bodies: read under limits, inflated under limits, believed in nothing they say of themselves.
+
+use super::{Compression, Refusal};
+use bytes::{Buf, Bytes};
+use http_body::Body;
+use std::{
+    fmt::Display,
+    future::poll_fn,
+    io::{self, Read},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::{Sleep, sleep};
+
+/// What a buffer begins with, whatever length is announced: a sender has to send to make it grow.
+const FIRST_BYTES: usize = 64 << 10;
+/// How much a buffer may grow in one step, as a multiple of what has arrived.
+const GROWTH: usize = 8;
+/// Bytes that are inflated between two looks at the limits.
+const INFLATE_STEP: usize = 64 << 10;
+/// The largest window of a zstd stream, as a power of two: 8 MiB, which RFC 8878 (3.1.1.1.2)
+/// recommends every decoder to support. A decoder lives no longer than one call on one thread.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// How much of a body is taken, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// Bytes on the wire.
+    pub wire: u64,
+    /// Bytes after decompression.
+    pub decompressed: u64,
+    /// Time for the whole body.
+    pub timeout: Duration,
+}
+
+/// A body that has arrived whole.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// As it came.
+    pub wire: Bytes,
+    /// Decompressed; the same bytes, where nothing was compressed.
+    pub plain: Bytes,
+}
+
+/// Reads a body into one buffer. `hold` is asked before more than that many bytes are kept.
+///
+/// # Errors
+/// Too large, too slow, ended too early, or what `hold` says. The rest is then read away by the
+/// listener, so that the refusal reaches its sender.
+pub async fn read<B>(
+    mut body: B,
+    limits: &BodyLimits,
+    mut hold: impl FnMut(u64) -> Result<(), Refusal>,
+) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let too_large = Refusal::TooLarge { limit: limits.wire, decompressed: false };
+    let announced = body.size_hint().exact();
+    if announced.is_some_and(|announced| announced > limits.wire) {
+        return Err(too_large);
+    }
+    let mut buffer: Vec<u8> = Vec::new();
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    loop {
+        let frame = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Some(frame)),
+            Poll::Pending => poll_timer(&mut timer, limits.timeout, cx).map(|()| None),
+        });
+        let data = match frame.await {
+            None => return Err(Refusal::BodyTimeout(limits.timeout)),
+            Some(None) => return Ok(buffer.into()),
+            Some(Some(Err(_))) => return Err(Refusal::BodyBroken),
+            Some(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => data,
+                Err(_trailers) => continue,
+            },
+        };
+        let total = buffer.len() + data.remaining();
+        if total as u64 > limits.wire {
+            return Err(too_large);
+        }
+        hold(total as u64)?;
+        if total > buffer.capacity() {
+            let announced = announced.map_or(total, |announced| announced as usize);
+            let capacity = announced.min(FIRST_BYTES.max(total.saturating_mul(GROWTH))).max(total);
+            buffer.reserve_exact(capacity - buffer.len());
+        }
+        buffer.extend_from_slice(&data);
+    }
+}
+
+/// A timer that is not made before something has to be waited for: most bodies arrive with their
+/// heads.
+fn poll_timer(timer: &mut Option<Pin<Box<Sleep>>>, after: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    timer.get_or_insert_with(|| Box::pin(sleep(after))).as_mut().poll(cx)
+}
+
+/// Inflates a body. `hold` is asked before more than that many inflated bytes are kept.
+///
+/// # Errors
+/// Too large, not what its name says, or what `hold` says.
+pub fn inflate(
+    compression: Compression,
+    wire: &Bytes,
+    limits: &BodyLimits,
+    hold: impl FnMut(u64) -> Result<(), Refusal>,
+) -> Result<Bytes, Refusal> {
+    let limit = limits.decompressed;
+    let broken = |what: &dyn Display| {
+        Refusal::Malformed(format!("the {} stream is broken: {what}", compression.name()))
+    };
+    let mut rest = &wire[..];
+    let decoder: &mut dyn Read = match compression {
+        Compression::Identity if wire.len() as u64 > limit => {
+            return Err(Refusal::TooLarge { limit, decompressed: true });
+        }
+        Compression::Identity => return Ok(wire.clone()),
+        Compression::Gzip => &mut flate2::bufread::MultiGzDecoder::new(&mut rest),
+        Compression::Deflate if is_zlib(wire) => &mut flate2::bufread::ZlibDecoder::new(&mut rest),
+        Compression::Deflate => &mut flate2::bufread::DeflateDecoder::new(&mut rest),
+        Compression::Zstd => {
+            let mut decoder =
+                zstd::stream::read::Decoder::with_buffer(&mut rest).map_err(|error| broken(&error))?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| broken(&error))?;
+            &mut { decoder }
+        }
+    };
+    let plain = drain(decoder, wire.len(), limit, hold)?.map_err(|error| broken(&error))?;
+    if rest.is_empty() { Ok(plain) } else { Err(broken(&"there are bytes after its end")) }
+}
+
+/// RFC 1950, 2.2: the method is 8 and the first two bytes are a multiple of 31.
+fn is_zlib(wire: &[u8]) -> bool {
+    matches!(wire, [method, flags, ..]
+        if method & 0x0f == 8 && (u16::from(*method) << 8 | u16::from(*flags)).is_multiple_of(31))
+}
+
+fn drain(
+    decoder: &mut dyn Read,
+    wire: usize,
+    limit: u64,
+    mut hold: impl FnMut(u64) -> Result<(), Refusal>,
+) -> Result<io::Result<Bytes>, Refusal> {
+    // Telemetry shrinks to a fifth or less; a guess that is wrong costs one more growth.
+    let mut plain = Vec::with_capacity(wire.saturating_mul(4).clamp(1024, 4 * INFLATE_STEP));
+    let mut filled = 0;
+    loop {
+        if filled == plain.len() {
+            let step =
+                plain.len().max(INFLATE_STEP).min(plain.capacity().max(filled + INFLATE_STEP) - filled);
+            hold((filled + step) as u64)?;
+            plain.resize(filled + step, 0);
+        }
+        match decoder.read(&mut plain[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) => return Ok(Err(error)),
+        }
+        if filled as u64 > limit {
+            return Err(Refusal::TooLarge { limit, decompressed: true });
+        }
+    }
+    plain.truncate(filled);
+    Ok(Ok(plain.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{Full, StreamBody};
+    use hyper::body::Frame;
+    use std::{convert::Infallible, io::Write};
+
+    const LIMITS: BodyLimits =
+        BodyLimits { wire: 1 << 20, decompressed: 4 << 20, timeout: Duration::from_secs(5) };
+
+    fn gzip(plain: &[u8]) -> Bytes {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap().into()
+    }
+
+    fn compressed(compression: Compression, plain: &[u8]) -> Bytes {
+        match compression {
+            Compression::Identity => plain.to_vec().into(),
+            Compression::Gzip => gzip(plain),
+            Compression::Deflate => {
+                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+                encoder.write_all(plain).unwrap();
+                encoder.finish().unwrap().into()
+            }
+            Compression::Zstd => zstd::encode_all(plain, 1).unwrap().into(),
+        }
+    }
+
+    const ALL: [Compression; 4] =
+        [Compression::Identity, Compression::Gzip, Compression::Deflate, Compression::Zstd];
+
+    #[test]
+    fn what_was_compressed_comes_out_again() {
+        let plain: Vec<u8> = (0..300_000u32).flat_map(|i| (i / 7).to_le_bytes()).collect();
+        for length in [0, 1, 1000, 65_536, plain.len()] {
+            for compression in ALL {
+                let wire = compressed(compression, &plain[..length]);
+                let inflated = inflate(compression, &wire, &LIMITS, |_| Ok(())).unwrap();
+                assert!(inflated == plain[..length], "{compression:?} {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn raw_deflate_and_several_gzip_members_are_read() {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(b"raw, raw, raw").unwrap();
+        let raw = encoder.finish().unwrap().into();
+        assert_eq!(inflate(Compression::Deflate, &raw, &LIMITS, |_| Ok(())).unwrap(), "raw, raw, raw");
+        let two = [gzip(b"one "), gzip(b"two")].concat().into();
+        assert_eq!(inflate(Compression::Gzip, &two, &LIMITS, |_| Ok(())).unwrap(), "one two");
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_at_the_limit_and_never_held() {
+        let zeros = vec![0; 64 << 20];
+        for compression in [Compression::Gzip, Compression::Deflate, Compression::Zstd] {
+            let wire = compressed(compression, &zeros);
+            let mut held = 0;
+            let refusal = inflate(compression, &wire, &LIMITS, |total| {
+                held = held.max(total);
+                Ok(())
+            });
+            let expected = Refusal::TooLarge { limit: LIMITS.decompressed, decompressed: true };
+            assert_eq!(refusal, Err(expected), "{compression:?}");
+            assert!(held <= 2 * LIMITS.decompressed + (INFLATE_STEP as u64), "{compression:?} held {held}");
+        }
+    }
+
+    #[test]
+    fn memory_that_is_not_given_is_not_used() {
+        let full = Refusal::Overload { limit: "memory", retry_after: Duration::from_secs(1) };
+        let wire = gzip(&vec![0; 1 << 20]);
+        let refusal = inflate(Compression::Gzip, &wire, &LIMITS, |total| {
+            if total > 200_000 { Err(full.clone()) } else { Ok(()) }
+        });
+        assert_eq!(refusal, Err(full));
+    }
+
+    #[test]
+    fn broken_streams_are_malformed() {
+        let good = b"something to compress, something to compress".repeat(20);
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::Deflate] {
+            let wire = compressed(compression, &good);
+            for cut in 0..wire.len() {
+                let refusal = inflate(compression, &wire.slice(..cut), &LIMITS, |_| Ok(()));
+                // Zero bytes are no stream for gzip; whoever reads the head refuses them before.
+                let harmless = cut == 0 && refusal.as_ref().is_ok_and(|plain| plain.is_empty());
+                assert!(harmless || matches!(refusal, Err(Refusal::Malformed(_))), "{compression:?} {cut}");
+            }
+            let trailing = [&wire[..], b"trailing"].concat().into();
+            let trailed = inflate(compression, &trailing, &LIMITS, |_| Ok(()));
+            assert!(matches!(trailed, Err(Refusal::Malformed(_))), "{compression:?}: {trailed:?}");
+        }
+    }
+
+    #[test]
+    fn a_zstd_window_larger_than_ours_is_refused() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(&[7; 1000]).unwrap();
+        let wire = encoder.finish().unwrap().into();
+        assert!(matches!(inflate(Compression::Zstd, &wire, &LIMITS, |_| Ok(())), Err(Refusal::Malformed(_))));
+    }
+
+    fn chunked(chunks: &[&'static [u8]]) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+        let frames: Vec<_> = chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from_static(chunk)))).collect();
+        StreamBody::new(futures_util::stream::iter(frames))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_whole_and_no_further_than_its_limit() {
+        let limits = BodyLimits { wire: 10, ..LIMITS };
+        let read_chunks = |chunks: &'static [&'static [u8]]| read(chunked(chunks), &limits, |_| Ok(()));
+        assert_eq!(read_chunks(&[]).await.unwrap(), "");
+        assert_eq!(read_chunks(&[b"01234", b"56789"]).await.unwrap(), "0123456789");
+        let too_large = Err(Refusal::TooLarge { limit: 10, decompressed: false });
+        assert_eq!(read_chunks(&[b"01234", b"56789", b"x"]).await, too_large);
+        assert_eq!(read(Full::new(Bytes::from_static(b"01234567890")), &limits, |_| Ok(())).await, too_large);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_timed_out() {
+        let never = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        assert_eq!(read(never, &LIMITS, |_| Ok(())).await, Err(Refusal::BodyTimeout(LIMITS.timeout)));
+    }
+}

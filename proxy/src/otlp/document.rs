@@ -1,0 +1,294 @@
+//! The wire document: a batch as the bytes that came, and a shallow index into them.
+//!
+//! Nothing is decoded. The index knows where each resource, scope and record begins and ends; what
+//! nobody edits leaves as the bytes that came, unknown fields included.
+//!
+//! Source: <https://protobuf.dev/programming-guides/encoding/> and the messages of
+//! opentelemetry-proto 1.11. The three signals have the same shape down to the record, under the
+//! same field numbers; a metric has one or several levels more, down to its data points.
+
+use super::Signal;
+use bytes::Bytes;
+use std::ops::Range;
+
+/// How deep groups (deprecated, unknown to OTLP) may nest in what is skipped: protobuf's own limit.
+const GROUP_DEPTH_MAX: usize = 100;
+/// Field numbers end here (29 bits).
+const FIELD_MAX: u64 = (1 << 29) - 1;
+
+/// A batch of logs, traces or metrics.
+#[derive(Debug, Clone)]
+pub struct Document {
+    bytes: Bytes,
+    signal: Signal,
+    index: Index,
+}
+
+/// Where the parts of a batch are. Entries stand in the order of the bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Index {
+    /// `ResourceLogs`, `ResourceSpans`, `ResourceMetrics`.
+    pub resources: Vec<Entry>,
+    /// `ScopeLogs`, `ScopeSpans`, `ScopeMetrics`; parent: the resource.
+    pub scopes: Vec<Entry>,
+    /// `Metric`; parent: the scope. Empty for other signals.
+    pub metrics: Vec<Entry>,
+    /// `LogRecord` or `Span`, parent: the scope; or a metric's data point, parent: the metric.
+    pub records: Vec<Entry>,
+}
+
+/// One message inside the batch: its content, tag and length not included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    start: u32,
+    end: u32,
+    /// The row of the parent, one level up.
+    pub parent: u32,
+}
+
+impl Entry {
+    /// Where the message's content is in the document's bytes.
+    pub fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// Why bytes are no batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body is no protobuf message of this signal: {what} at byte {offset}")]
+pub struct Malformed {
+    what: &'static str,
+    offset: usize,
+}
+
+impl Document {
+    /// Indexes a batch, and checks its framing as deep as the index goes.
+    ///
+    /// # Errors
+    /// [`Malformed`] says where the framing breaks; nothing of such a batch may be used.
+    pub fn parse(signal: Signal, bytes: Bytes) -> Result<Self, Malformed> {
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(Malformed { what: "more than 4 GiB", offset: 0 });
+        }
+        let index = Index::build(signal, &bytes)?;
+        Ok(Self { bytes, signal, index })
+    }
+
+    /// What the batch carries.
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// How many log records, spans or data points there are.
+    pub fn records(&self) -> u64 {
+        self.index.records.len() as u64
+    }
+
+    /// Where the parts are.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The batch as bytes; those that came, while nothing was edited.
+    pub fn encode(&self) -> Bytes {
+        self.bytes.clone()
+    }
+}
+
+/// Field numbers on the way down; the same for logs, traces and metrics.
+const RESOURCES: u64 = 1;
+const SCOPES: u64 = 2;
+const RECORDS: u64 = 2;
+const DATA_POINTS: u64 = 1;
+/// `gauge`, `sum`, `histogram`, `exponential_histogram`, `summary` of a `Metric`.
+const METRIC_DATA: [u64; 5] = [5, 7, 9, 10, 11];
+
+impl Index {
+    fn build(signal: Signal, bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut index = Self::default();
+        let whole = Entry { start: 0, end: bytes.len() as u32, parent: 0 };
+        each_message(bytes, whole, &[RESOURCES], |resource| {
+            let row = push(&mut index.resources, resource, 0);
+            each_message(bytes, resource, &[SCOPES], |scope| {
+                let row = push(&mut index.scopes, scope, row);
+                let (metrics, records) = (&mut index.metrics, &mut index.records);
+                each_message(bytes, scope, &[RECORDS], |record| {
+                    if signal != Signal::Metrics {
+                        push(records, record, row);
+                        return Ok(());
+                    }
+                    let row = push(metrics, record, row);
+                    each_message(bytes, record, &METRIC_DATA, |data| {
+                        each_message(bytes, data, &[DATA_POINTS], |point| {
+                            push(records, point, row);
+                            Ok(())
+                        })
+                    })
+                })
+            })
+        })?;
+        Ok(index)
+    }
+}
+
+fn push(entries: &mut Vec<Entry>, mut entry: Entry, parent: u32) -> u32 {
+    entry.parent = parent;
+    entries.push(entry);
+    entries.len() as u32 - 1
+}
+
+/// Walks the fields of one message and hands on each that is a message under one of these numbers.
+fn each_message(
+    bytes: &[u8],
+    message: Entry,
+    fields: &[u64],
+    mut found: impl FnMut(Entry) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
+    let mut reader = Reader { bytes: &bytes[..message.end as usize], at: message.start as usize };
+    while reader.at < reader.bytes.len() {
+        let (field, wire_type) = reader.tag()?;
+        if fields.contains(&field) {
+            if wire_type != WIRE_LEN {
+                return Err(reader.malformed("a message expected, another wire type"));
+            }
+            let content = reader.length_delimited()?;
+            found(Entry { start: content.start as u32, end: content.end as u32, parent: 0 })?;
+        } else {
+            reader.skip(field, wire_type)?;
+        }
+    }
+    Ok(())
+}
+
+const WIRE_VARINT: u64 = 0;
+const WIRE_I64: u64 = 1;
+const WIRE_LEN: u64 = 2;
+const WIRE_GROUP_START: u64 = 3;
+const WIRE_GROUP_END: u64 = 4;
+const WIRE_I32: u64 = 5;
+
+/// Reads the wire format. Never beyond its bytes, whatever they say.
+pub(super) struct Reader<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Reader<'b> {
+    pub(super) fn new(bytes: &'b [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    fn malformed(&self, what: &'static str) -> Malformed {
+        Malformed { what, offset: self.at }
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        // Nearly all tags and most lengths have one byte.
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0;
+        for (i, &byte) in self.bytes[self.at..].iter().take(10).enumerate() {
+            if i == 9 && byte > 1 {
+                return Err(self.malformed("a number of more than 64 bits"));
+            }
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                self.at += i + 1;
+                return Ok(value);
+            }
+        }
+        Err(self.malformed("a number without end"))
+    }
+
+    #[inline]
+    fn tag(&mut self) -> Result<(u64, u64), Malformed> {
+        let tag = self.varint()?;
+        let field = tag >> 3;
+        if field == 0 || field > FIELD_MAX {
+            return Err(self.malformed("a field number that cannot be"));
+        }
+        Ok((field, tag & 7))
+    }
+
+    #[inline]
+    fn length_delimited(&mut self) -> Result<Range<usize>, Malformed> {
+        let length = self.varint()?;
+        if length > (self.bytes.len() - self.at) as u64 {
+            return Err(self.malformed("a length beyond the end"));
+        }
+        let start = self.at;
+        self.at += length as usize;
+        Ok(start..self.at)
+    }
+
+    fn fixed(&mut self, width: usize) -> Result<(), Malformed> {
+        if self.bytes.len() - self.at < width {
+            return Err(self.malformed("a value beyond the end"));
+        }
+        self.at += width;
+        Ok(())
+    }
+
+    fn skip(&mut self, field: u64, wire_type: u64) -> Result<(), Malformed> {
+        match wire_type {
+            WIRE_VARINT => self.varint().map(drop),
+            WIRE_I64 => self.fixed(8),
+            WIRE_LEN => self.length_delimited().map(drop),
+            WIRE_I32 => self.fixed(4),
+            WIRE_GROUP_START => self.skip_group(field),
+            WIRE_GROUP_END => Err(self.malformed("the end of a group that never began")),
+            _ => Err(self.malformed("a wire type that does not exist")),
+        }
+    }
+
+    /// Skips a group without recursion, so that no input can exhaust the stack.
+    fn skip_group(&mut self, field: u64) -> Result<(), Malformed> {
+        let mut open = vec![field];
+        while let Some(&innermost) = open.last() {
+            let (field, wire_type) = self.tag()?;
+            match wire_type {
+                WIRE_GROUP_START if open.len() == GROUP_DEPTH_MAX => {
+                    return Err(self.malformed("groups nested too deeply"));
+                }
+                WIRE_GROUP_START => open.push(field),
+                WIRE_GROUP_END if field == innermost => drop(open.pop()),
+                WIRE_GROUP_END => return Err(self.malformed("the end of another group")),
+                _ => self.skip(field, wire_type)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next field of a small message that is read whole, such as an upstream's answer: its
+    /// number, and its value if it is a number or bytes.
+    pub(super) fn field(&mut self) -> Option<Result<(u64, Value<'b>), Malformed>> {
+        (self.at < self.bytes.len()).then(|| {
+            let (field, wire_type) = self.tag()?;
+            let value = match wire_type {
+                WIRE_VARINT => Value::Number(self.varint()?),
+                WIRE_LEN => Value::Bytes(&self.bytes[self.length_delimited()?]),
+                other => {
+                    self.skip(field, other)?;
+                    Value::Other
+                }
+            };
+            Ok((field, value))
+        })
+    }
+}
+
+/// The value of a field.
+pub(super) enum Value<'b> {
+    Number(u64),
+    Bytes(&'b [u8]),
+    Other,
+}
