@@ -74,7 +74,7 @@ impl Pool {
     pub(super) async fn exchange(
         &self,
         config: &Config,
-        counters: &Counters,
+        counters: &Arc<Counters>,
         request: Request<Full<Bytes>>,
     ) -> Result<Answer, Failure> {
         let request = match self.kept() {
@@ -148,7 +148,7 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, config: &Config, counters: &Counters) -> Result<Connected, String> {
+    async fn connect(&self, config: &Config, counters: &Arc<Counters>) -> Result<Connected, String> {
         let _one_at_a_time = match config.http_version {
             HttpVersion::Http2 => {
                 let guard = self.connecting.lock().await;
@@ -176,13 +176,12 @@ impl Pool {
         let stream = stream.inspect_err(|_| {
             counters.connect_failures.fetch_add(1, Relaxed);
         })?;
-        counters.connects.fetch_add(1, Relaxed);
         let speaks_http2 = match (&stream, config.http_version) {
             (_, HttpVersion::Http2) => true,
             (Stream::Tls(tls), HttpVersion::Auto) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
             _ => false,
         };
-        let (io, upload_failed) = Io::new(stream);
+        let (io, upload_failed) = Io::new(stream, counters.clone());
         if speaks_http2 {
             let sender = handshake_http2(io).await.map_err(|error| error.to_string())?;
             *self.shared.lock() = Some(sender.clone());

@@ -1,5 +1,6 @@
 //! The bytes towards an upstream.
 
+use super::Counters;
 use hyper::rt;
 use std::{
     io,
@@ -30,13 +31,22 @@ pub(super) enum Stream {
 pub(super) struct Io {
     stream: Stream,
     upload_failed: Arc<AtomicBool>,
+    counters: Arc<Counters>,
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.counters.open.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Io {
     /// The flag that comes back is raised by a failed write.
-    pub(super) fn new(stream: Stream) -> (Self, Arc<AtomicBool>) {
+    pub(super) fn new(stream: Stream, counters: Arc<Counters>) -> (Self, Arc<AtomicBool>) {
+        counters.connects.fetch_add(1, Relaxed);
+        counters.open.fetch_add(1, Relaxed);
         let upload_failed = Arc::<AtomicBool>::default();
-        (Self { stream, upload_failed: upload_failed.clone() }, upload_failed)
+        (Self { stream, upload_failed: upload_failed.clone(), counters }, upload_failed)
     }
 
     fn written(&self, result: io::Result<usize>, wanted: usize) -> usize {

@@ -170,6 +170,8 @@ pub struct Counters {
     pub connects: AtomicU64,
     /// Connections that could not be made.
     pub connect_failures: AtomicU64,
+    /// Connections open now.
+    pub open: AtomicU64,
 }
 
 /// Sends to one upstream.
@@ -179,7 +181,7 @@ pub struct Exporter {
     host: HeaderValue,
     pool: Pool,
     /// See [`Counters`].
-    pub counters: Counters,
+    pub counters: Arc<Counters>,
 }
 
 impl Exporter {
@@ -197,7 +199,7 @@ impl Exporter {
         let uris = Signal::ALL.map(|signal| config.uri(signal));
         let host = HeaderValue::from_str(config.host.as_str())
             .expect("invariant: an authority holds no character that a header may not");
-        Ok(Self { uris, host, pool: Pool::new(connector), counters: Counters::default(), config })
+        Ok(Self { uris, host, pool: Pool::new(connector), counters: Arc::default(), config })
     }
 
     /// The settings.

@@ -126,6 +126,11 @@ impl Refusal {
         }
     }
 
+    /// Whether the sender tries again by the specification.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.status().as_u16(), 429 | 502..=504)
+    }
+
     /// The `google.rpc.Code` that goes with the status.
     pub fn code(&self) -> u32 {
         match self.status().as_u16() {
@@ -148,7 +153,7 @@ impl Refusal {
             LoginsLimited(wait) | LoginsBusy(wait) => Some(*wait),
             TenantLimit { retry_after, .. } | Overload { retry_after, .. } => Some(*retry_after),
             UpstreamBusy { retry_after, .. } => Some(retry_after.unwrap_or(RETRY_DEFAULT)),
-            _ if matches!(self.status().as_u16(), 429 | 502..=504) => Some(RETRY_DEFAULT),
+            _ if self.is_passing() => Some(RETRY_DEFAULT),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! The data path: one function to read.
+//! What the data path is told.
 
 use crate::{admission, client, otlp};
 use http::{HeaderName, HeaderValue};

@@ -1,0 +1,237 @@
+//! What is remembered of a request on its way, and told when it ends, however it ends.
+
+use super::{
+    DoorConfig,
+    state::{State, Tenant, Upstream},
+};
+use crate::{
+    client::Client,
+    exporter::{Export, Outcome},
+    listener::{Body, Peer},
+    otlp::{Compression, Encoding, Refusal, Route, Signal},
+    telemetry::{
+        self, Access, Steps, UpstreamOutcome,
+        access::Refused,
+    },
+    tenant::Known,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// A request on its way. When it is dropped, its access line is written and it is counted: also when
+/// its sender went away and nobody is left to answer.
+pub(super) struct Journey {
+    state: Arc<State>,
+    listener: Arc<str>,
+    id: [u8; 16],
+    method: Method,
+    version: Version,
+    began: Instant,
+    last_step: Instant,
+    steps: Steps,
+    client: Option<Client>,
+    cf_ray: Option<HeaderValue>,
+    tenant: Option<Arc<Tenant>>,
+    known: Option<Arc<Known>>,
+    signal: Option<Signal>,
+    encoding: Option<Encoding>,
+    compression: Option<Compression>,
+    bytes: u64,
+    bytes_inflated: u64,
+    records: u64,
+    /// Of the records, those that a partial success names.
+    rejected: u64,
+    upstream: Option<Arc<Upstream>>,
+    upstream_status: Option<StatusCode>,
+    exporting: bool,
+    status: Option<StatusCode>,
+    outcome: telemetry::Outcome,
+    refused: Option<Refused>,
+}
+
+impl Journey {
+    pub(super) fn begin(state: &Arc<State>, door: &DoorConfig, request: &Request<Body>) -> Self {
+        let now = Instant::now();
+        let shared = &state.shared;
+        let id = u64::from(shared.id_prefix) << 32 | shared.next_id.fetch_add(1, Relaxed) & 0xffff_ffff;
+        Self {
+            state: state.clone(),
+            listener: door.listener.clone(),
+            id: hex(id),
+            method: request.method().clone(),
+            version: request.version(),
+            began: now,
+            last_step: now,
+            steps: Steps::default(),
+            client: None,
+            cf_ray: None,
+            tenant: None,
+            known: None,
+            signal: None,
+            encoding: None,
+            compression: None,
+            bytes: 0,
+            bytes_inflated: 0,
+            records: 0,
+            rejected: 0,
+            upstream: None,
+            upstream_status: None,
+            exporting: false,
+            status: None,
+            outcome: telemetry::Outcome::Aborted,
+            refused: None,
+        }
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    pub(super) fn request_id(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.id).expect("invariant: hexadecimal digits are a header value")
+    }
+
+    pub(super) fn client(&mut self, client: Client, headers: &HeaderMap) {
+        self.client = Some(client);
+        if client.through_proxy {
+            self.cf_ray = headers.get("cf-ray").cloned();
+        }
+    }
+
+    pub(super) fn route(&mut self, route: &Route<'_>) {
+        self.signal = Some(route.signal);
+        self.encoding = Some(route.encoding);
+        self.compression = Some(route.compression);
+    }
+
+    pub(super) fn tenant(&mut self, tenant: &Arc<Tenant>, known: Arc<Known>) {
+        self.tenant = Some(tenant.clone());
+        self.known = Some(known);
+        self.steps.auth = Some(self.step());
+    }
+
+    /// The body arrived, or as much of it as was taken.
+    pub(super) fn read(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        self.steps.read = Some(self.step());
+    }
+
+    pub(super) fn decoded(&mut self, bytes: usize, records: u64) {
+        self.bytes_inflated = bytes as u64;
+        self.records = records;
+        self.steps.decode = Some(self.step());
+    }
+
+    /// Sends a request on, and notes what became of it.
+    pub(super) async fn export(&mut self, upstream: &Arc<Upstream>, export: Export<'_>) -> Outcome {
+        self.upstream = Some(upstream.clone());
+        self.exporting = true;
+        self.step();
+        let (outcome, status) = upstream.exporter.send(export).await;
+        self.exporting = false;
+        self.upstream_status = status;
+        if let Outcome::Delivered(Some(partial)) = &outcome {
+            self.rejected = partial.rejected;
+        }
+        let took = self.step();
+        self.steps.export = Some(took);
+        upstream.metrics.ended(upstream_outcome(&outcome), took);
+        outcome
+    }
+
+    /// The answer is made.
+    pub(super) fn end(&mut self, status: StatusCode, refusal: Option<&Refusal>) {
+        self.status = Some(status);
+        self.refused = refusal.map(|refusal| Refused { by: refusal.room(), reason: refusal.reason() });
+        self.outcome = match refusal {
+            None if self.upstream.is_some() => telemetry::Outcome::Delivered,
+            None => telemetry::Outcome::Answered,
+            Some(refusal) if self.upstream.is_some() && refusal.is_passing() => telemetry::Outcome::Failed,
+            Some(_) => telemetry::Outcome::Refused,
+        };
+    }
+
+    fn step(&mut self) -> Duration {
+        let now = Instant::now();
+        let took = now - self.last_step;
+        self.last_step = now;
+        took
+    }
+
+    /// Whatever came in is delivered, refused or failed.
+    fn settle_records(&self, tenant: &Tenant, signal: Signal) {
+        let records = tenant.metrics.signal(signal).records_in(self.records);
+        match self.outcome {
+            telemetry::Outcome::Delivered | telemetry::Outcome::Answered => records.delivered(self.rejected),
+            telemetry::Outcome::Refused => records.refused(),
+            telemetry::Outcome::Failed | telemetry::Outcome::Aborted => records.failed(),
+        }
+    }
+}
+
+impl Drop for Journey {
+    fn drop(&mut self) {
+        self.steps.total = self.began.elapsed();
+        if self.exporting
+            && let Some(upstream) = &self.upstream
+        {
+            upstream.metrics.ended(UpstreamOutcome::Cancelled, self.last_step.elapsed());
+        }
+        let access = Access {
+            time: SystemTime::now(),
+            request_id: std::str::from_utf8(&self.id).unwrap_or_default(),
+            cf_ray: self.cf_ray.as_ref().map(HeaderValue::as_bytes),
+            listener: &self.listener,
+            client: match self.client.map(|client| client.address) {
+                Some(Peer::Ip(address)) => Some(address),
+                Some(Peer::Unix) | None => None,
+            },
+            protocol: self.version,
+            method: self.method.as_str(),
+            tenant: self.tenant.as_ref().map(|tenant| &*tenant.config.name),
+            credential: self.known.as_ref().map(|known| &*known.name),
+            signal: self.signal,
+            encoding: self.encoding,
+            compression: self.compression,
+            status: self.status.map(|status| status.as_u16()),
+            outcome: self.outcome,
+            bytes: self.bytes,
+            bytes_inflated: self.bytes_inflated,
+            records: self.records,
+            upstream: self.upstream.as_ref().map(|upstream| upstream.name()),
+            upstream_status: self.upstream_status.map(|status| status.as_u16()),
+            steps: self.steps,
+            refusal: self.refused,
+        };
+        let shared = &self.state.shared;
+        let metrics = match &self.tenant {
+            Some(tenant) => tenant.metrics.signal(self.signal),
+            None => shared.metrics.strangers().signal(self.signal),
+        };
+        shared.metrics.ended(metrics, &access);
+        shared.access.write(&access);
+        if let (Some(tenant), Some(signal)) = (&self.tenant, self.signal) {
+            self.settle_records(tenant, signal);
+        }
+    }
+}
+
+fn upstream_outcome(outcome: &Outcome) -> UpstreamOutcome {
+    match outcome {
+        Outcome::Delivered(Some(partial)) if partial.rejected > 0 => UpstreamOutcome::Partial,
+        Outcome::Delivered(_) => UpstreamOutcome::Accepted,
+        Outcome::Rejected(_) | Outcome::TooLarge | Outcome::Failed(_) => UpstreamOutcome::Rejected,
+        Outcome::Busy { .. } => UpstreamOutcome::Retryable,
+        Outcome::Misconfigured(_) => UpstreamOutcome::Misconfigured,
+        Outcome::Unreachable(_) => UpstreamOutcome::Unreachable,
+        Outcome::Timeout => UpstreamOutcome::TimedOut,
+        Outcome::Broken(_) => UpstreamOutcome::Broken,
+    }
+}
+
+fn hex(number: u64) -> [u8; 16] {
+    std::array::from_fn(|i| b"0123456789abcdef"[(number >> (60 - 4 * i)) as usize & 15])
+}

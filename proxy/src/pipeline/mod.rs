@@ -1,0 +1,302 @@
+//! The data path: one function to read, [`Door::forward`].
+//!
+//! A request passes route, client, tenant, admission, body, document, plugins (their place), and
+//! exporter. Each room says what it has to say in its own words; here they are put together, and
+//! every "no" becomes the [`Refusal`] that its sender is told.
+
+mod config;
+mod journey;
+mod scrape;
+mod state;
+
+pub use config::{DoorConfig, TenantConfig, Upstreams};
+pub use scrape::Scrape;
+pub use state::{Build, Shared, State};
+
+use crate::{
+    admission,
+    exporter::{self, Export, Outcome},
+    listener::{Body, Connection, Peer, Service},
+    otlp::{self, BodyLimits, Compression, Doors, EmptyBody, Encoding, PartialSuccess, Refusal, Signal},
+    telemetry::events,
+    tenant,
+};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body::Body as _;
+use http_body_util::Full;
+use journey::Journey;
+use state::{Tenant, Upstream};
+use std::sync::Arc;
+
+/// What a listener's requests pass through.
+pub struct Door {
+    config: DoorConfig,
+    doors: Doors,
+    state: Arc<State>,
+}
+
+impl Door {
+    /// The way from this listener through this state.
+    pub fn new(config: DoorConfig, state: Arc<State>) -> Self {
+        let doors = Doors { aliases: config.path_aliases.clone(), tenants: state.prefixes() };
+        Self { config, doors, state }
+    }
+}
+
+impl Service for Door {
+    async fn call(
+        &self,
+        request: Request<Body>,
+        connection: &Connection,
+        ambiguous_length: bool,
+    ) -> Response<Full<Bytes>> {
+        let mut journey = Journey::begin(&self.state, &self.config, &request);
+        let encoding = otlp::encoding_of(request.headers());
+        let done = self.forward(request, connection.peer, ambiguous_length, &mut journey).await;
+        let answers = &self.state.answers;
+        let request_id = journey.request_id();
+        let response = match &done {
+            Ok(Done { signal, partial }) => {
+                answers.success(*signal, encoding, partial.as_ref(), request_id)
+            }
+            Err(refusal) => answers.refusal(refusal, encoding, request_id),
+        };
+        journey.end(response.status(), done.as_ref().err());
+        response
+    }
+
+    fn is_proxy(&self, peer: Peer) -> bool {
+        self.config.client.trusts(peer)
+    }
+}
+
+/// A request that needs no refusal.
+struct Done {
+    signal: Signal,
+    partial: Option<PartialSuccess>,
+}
+
+impl Door {
+    /// One request from its head to what became of it.
+    async fn forward(
+        &self,
+        request: Request<Body>,
+        peer: Peer,
+        ambiguous_length: bool,
+        journey: &mut Journey,
+    ) -> Result<Done, Refusal> {
+        let (head, mut body) = request.into_parts();
+
+        // Who is calling, and what for.
+        let client = self.config.client.identify(peer, &head.headers);
+        journey.client(client, &head.headers);
+        if ambiguous_length {
+            return Err(Refusal::BadHead("both a Content-Length and a Transfer-Encoding"));
+        }
+        let route = otlp::route(&head, &self.doors)?;
+        let signal = route.signal;
+        journey.route(&route);
+
+        // Whose it is. Nothing of the body is kept before this is known.
+        let from_proxy = |name: &str| client.through_proxy.then(|| head.headers.get(name)).flatten();
+        let attempt = tenant::Attempt {
+            authorization: head.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes),
+            address: address(client.address),
+            cf_worker: from_proxy("cf-worker").map(HeaderValue::as_bytes),
+            path_prefix: route.prefix,
+            listener: &self.config.listener,
+        };
+        let known = self.state.tenants.authenticate(&attempt).await?;
+        let tenant = self.state.tenant(&known.tenant).ok_or(Refusal::BadCredentials)?;
+        journey.tenant(tenant, known);
+        let upstream = tenant.upstream(signal).ok_or(Refusal::NoUpstream(signal))?;
+
+        // May it come in. What is announced is reserved before a byte of it is read.
+        let announced = body.size_hint().exact();
+        let limits = BodyLimits {
+            wire: tenant.config.limits.body,
+            decompressed: tenant.config.limits.decompressed,
+            timeout: self.config.body_timeout,
+        };
+        check_size(announced, &limits, upstream, route.compression)?;
+        let mut permit = admission::admit(&tenant.gate, &upstream.gate, &self.state.all, announced)?;
+
+        // Read, check, count.
+        let mut arrived = 0;
+        let read = otlp::read(&mut body, &limits, |total| {
+            arrived = total;
+            Ok(permit.reserve(total)?)
+        });
+        let wire = read.await;
+        permit.charge(arrived);
+        journey.read(arrived);
+        let wire = wire?;
+        if wire.is_empty() {
+            return self.empty(&route, from_proxy("cf-ray").is_some(), tenant);
+        }
+        let held = wire.len() as u64;
+        let plain =
+            otlp::inflate(route.compression, &wire, &limits, |total| Ok(permit.reserve(held + total)?))?;
+        let batch = Batch::decode(signal, route.encoding, plain)?;
+        journey.decoded(batch.plain.len(), batch.records);
+        if batch.is_empty() {
+            return Ok(Done { signal, partial: None }); // Loki would answer 422
+        }
+
+        // The tenant's plugins will have their turn on `batch` here.
+
+        // Send it on.
+        let compression = upstream.compression_for(route.compression);
+        let body = if compression == route.compression {
+            wire
+        } else {
+            let compressed = exporter::compress(compression, &batch.plain);
+            compressed.map_err(|error| Refusal::Malformed(error.to_string()))?
+        };
+        check_size(Some(body.len() as u64), &limits, upstream, compression)?;
+        let export = Export {
+            signal,
+            encoding: route.encoding,
+            compression,
+            body,
+            headers: &head.headers,
+            tenant_headers: &tenant.config.upstream_headers,
+            request_id: journey.request_id(),
+            deadline: self.config.answer_within.map(|limit| journey.began() + limit),
+        };
+        let outcome = journey.export(upstream, export).await;
+        Ok(Done { signal, partial: reply(outcome, upstream)? })
+    }
+
+    /// Zero bytes: a truly empty message, or one that a tunnel lost on the way.
+    fn empty(&self, route: &otlp::Route<'_>, through_cloudflared: bool, tenant: &Tenant) -> Result<Done, Refusal> {
+        let compressed = route.compression != Compression::Identity; // no compressed stream is empty
+        let lost = compressed || through_cloudflared;
+        if lost {
+            tenant.metrics.body_lost();
+            events::body_lost(&tenant.config.name, route.signal, &self.config.listener);
+        }
+        match (self.config.empty_body, route.encoding) {
+            (EmptyBody::Retry, _) if lost && through_cloudflared => Err(Refusal::BodyLost(EmptyBody::Retry)),
+            _ if compressed => Err(Refusal::BodyLost(EmptyBody::Refuse)),
+            (EmptyBody::Refuse, _) if lost => Err(Refusal::BodyLost(EmptyBody::Refuse)),
+            (_, Encoding::Json) if !lost => {
+                Err(Refusal::Malformed("the body is empty, which is not a JSON object".to_owned()))
+            }
+            _ => Ok(Done { signal: route.signal, partial: None }),
+        }
+    }
+}
+
+/// A batch that has been checked as deep as its encoding allows.
+struct Batch {
+    plain: Bytes,
+    /// Log records, spans or data points; none can be told of profiles.
+    records: u64,
+    document: Option<otlp::Document>,
+}
+
+impl Batch {
+    fn decode(signal: Signal, encoding: Encoding, plain: Bytes) -> Result<Self, Refusal> {
+        let malformed = |what: String| Refusal::Malformed(what);
+        match (signal, encoding) {
+            (Signal::Profiles, Encoding::Protobuf) => Ok(Self { plain, records: 0, document: None }),
+            (_, Encoding::Json) => {
+                let records = otlp::count_records(signal, &plain).map_err(malformed)?;
+                Ok(Self { plain, records, document: None })
+            }
+            (_, Encoding::Protobuf) => {
+                let document = otlp::Document::parse(signal, plain)
+                    .map_err(|error| Refusal::Malformed(error.to_string()))?;
+                Ok(Self { plain: document.encode(), records: document.records(), document: Some(document) })
+            }
+        }
+    }
+
+    /// Whether there is nothing in it, and so nothing to send.
+    fn is_empty(&self) -> bool {
+        match &self.document {
+            Some(document) => document.index().resources.is_empty(),
+            None => self.plain.trim_ascii() == b"{}",
+        }
+    }
+}
+
+/// Refuses by an announced length what would be refused by its bytes.
+fn check_size(
+    length: Option<u64>,
+    limits: &BodyLimits,
+    upstream: &Upstream,
+    compression: Compression,
+) -> Result<(), Refusal> {
+    let Some(length) = length else { return Ok(()) };
+    if length > limits.wire {
+        return Err(Refusal::TooLarge { limit: limits.wire, decompressed: false });
+    }
+    let leaves_as_it_came = upstream.compression_for(compression) == compression;
+    if leaves_as_it_came && length > upstream.limits.body {
+        return Err(Refusal::TooLargeForUpstream(Some(upstream.limits.body)));
+    }
+    Ok(())
+}
+
+/// What the sender is told of what the upstream said.
+fn reply(outcome: Outcome, upstream: &Upstream) -> Result<Option<PartialSuccess>, Refusal> {
+    let name = upstream.name();
+    match outcome {
+        Outcome::Delivered(partial) => Ok(partial),
+        Outcome::Rejected(words) => Err(Refusal::Rejected(words)),
+        Outcome::TooLarge => Err(Refusal::TooLargeForUpstream(None)),
+        Outcome::Busy { status, retry_after, message } => {
+            Err(Refusal::UpstreamBusy { status, retry_after, message })
+        }
+        Outcome::Misconfigured(words) => {
+            upstream.complaint.log(|| events::upstream_refuses_us(name, &words));
+            Err(Refusal::UpstreamMisconfigured)
+        }
+        Outcome::Failed(words) => Err(Refusal::UpstreamFailed(words)),
+        Outcome::Unreachable(why) => {
+            upstream.complaint.log(|| events::upstream_unreachable(name, &why));
+            Err(Refusal::UpstreamUnreachable)
+        }
+        Outcome::Broken(why) => {
+            upstream.complaint.log(|| events::upstream_broken(name, &why));
+            Err(Refusal::UpstreamBroken)
+        }
+        Outcome::Timeout => {
+            upstream.complaint.log(|| events::upstream_timed_out(name));
+            Err(Refusal::UpstreamTimeout)
+        }
+    }
+}
+
+fn address(peer: Peer) -> tenant::Address {
+    match peer {
+        Peer::Ip(address) => tenant::Address::Ip(address),
+        Peer::Unix => tenant::Address::Unix,
+    }
+}
+
+impl From<tenant::Denial> for Refusal {
+    fn from(denial: tenant::Denial) -> Self {
+        match denial {
+            tenant::Denial::Missing => Refusal::NoCredentials,
+            tenant::Denial::Malformed | tenant::Denial::Wrong => Refusal::BadCredentials,
+            tenant::Denial::Limited { retry_after } => Refusal::LoginsLimited(retry_after),
+            tenant::Denial::Busy { retry_after } => Refusal::LoginsBusy(retry_after),
+        }
+    }
+}
+
+impl From<admission::Denial> for Refusal {
+    fn from(denial: admission::Denial) -> Self {
+        let admission::Denial { scope, limit, retry_after } = denial;
+        match scope {
+            admission::Scope::Tenant => Refusal::TenantLimit { limit: limit.name(), retry_after },
+            admission::Scope::Upstream | admission::Scope::All => {
+                Refusal::Overload { limit: limit.name(), retry_after }
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What the data path works with: tenants and upstreams as a configuration describes them, with
+//! what is carried over from the one before.
+
+use super::TenantConfig;
+use crate::{
+    admission::{Capacity, Gate, UpstreamLimits},
+    config::Config,
+    exporter::Exporter,
+    otlp::{Answers, Compression, Signal},
+    telemetry::{AccessLog, Metrics, metrics::{TenantMetrics, UpstreamMetrics}},
+    tenant::Tenants,
+    tls,
+};
+use parking_lot::Mutex;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+
+/// What outlives every configuration.
+pub struct Shared {
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// The access log.
+    pub access: AccessLog,
+    /// What a request's id begins with: another one for each process.
+    pub id_prefix: u32,
+    /// What it ends with: the next one.
+    pub next_id: AtomicU64,
+}
+
+/// One configuration at work. A reload makes a new one; requests under way end on the old one.
+pub struct State {
+    pub(super) shared: Arc<Shared>,
+    pub(super) answers: Answers,
+    pub(super) tenants: Tenants,
+    pub(super) all: Arc<Gate>,
+    pub(super) by_name: HashMap<Arc<str>, Arc<Tenant>>,
+    pub(super) upstreams: HashMap<Arc<str>, Arc<Upstream>>,
+}
+
+/// A tenant at work.
+pub struct Tenant {
+    pub(super) config: TenantConfig,
+    pub(super) gate: Arc<Gate>,
+    pub(super) metrics: TenantMetrics,
+    upstreams: [Option<Arc<Upstream>>; 4],
+}
+
+/// An upstream at work.
+pub struct Upstream {
+    pub(super) exporter: Arc<Exporter>,
+    pub(super) limits: UpstreamLimits,
+    pub(super) gate: Arc<Gate>,
+    pub(super) metrics: UpstreamMetrics,
+    pub(super) complaint: Complaint,
+}
+
+/// Everything that a state is built from.
+pub struct Build<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// What outlives it.
+    pub shared: Arc<Shared>,
+    /// The state before: what is in flight, verified and connected is carried over.
+    pub previous: Option<&'a State>,
+}
+
+impl Build<'_> {
+    /// Builds a state. The limits of gates that are carried over change with it, so this comes last
+    /// of all that may fail in a reload.
+    ///
+    /// # Errors
+    /// Where an upstream's TLS material cannot be used: its name and why.
+    pub fn build(self) -> Result<State, (Arc<str>, tls::IdentityError)> {
+        let upstreams = self.upstreams()?;
+        let tenants = self.config.tenants.iter().map(|config| {
+            let tenant = self.tenant(config, &upstreams);
+            (config.name.clone(), Arc::new(tenant))
+        });
+        Ok(State {
+            answers: Answers::new(&self.config.answer_headers),
+            tenants: Tenants::new(&self.config.auth, self.previous.map(|previous| &previous.tenants)),
+            all: gate(self.previous.map(|previous| &previous.all), &self.config.limits),
+            by_name: tenants.collect(),
+            upstreams,
+            shared: self.shared,
+        })
+    }
+
+    fn upstreams(&self) -> Result<HashMap<Arc<str>, Arc<Upstream>>, (Arc<str>, tls::IdentityError)> {
+        let mut exporters = Vec::new();
+        for (config, limits) in &self.config.upstreams {
+            let before = self.previous.and_then(|previous| previous.upstreams.get(&config.name));
+            let exporter = match before {
+                Some(before) if before.exporter.config() == config => before.exporter.clone(),
+                _ => Arc::new(Exporter::new(config.clone()).map_err(|error| (config.name.clone(), error))?),
+            };
+            exporters.push((before, exporter, limits));
+        }
+        let upstream = |(before, exporter, limits): (Option<&Arc<Upstream>>, Arc<Exporter>, &UpstreamLimits)| {
+            let name = exporter.config().name.clone();
+            let upstream = Upstream {
+                gate: gate(before.map(|before| &before.gate), limits),
+                metrics: self.shared.metrics.upstream(&name),
+                complaint: Complaint::default(),
+                limits: *limits,
+                exporter,
+            };
+            (name, Arc::new(upstream))
+        };
+        Ok(exporters.into_iter().map(upstream).collect())
+    }
+
+    fn tenant(&self, config: &TenantConfig, upstreams: &HashMap<Arc<str>, Arc<Upstream>>) -> Tenant {
+        let before = self.previous.and_then(|previous| previous.by_name.get(&config.name));
+        Tenant {
+            gate: gate(before.map(|before| &before.gate), &config.limits),
+            metrics: self.shared.metrics.tenant(&config.name),
+            upstreams: Signal::ALL
+                .map(|signal| config.upstreams.of(signal).and_then(|name| upstreams.get(name)).cloned()),
+            config: config.clone(),
+        }
+    }
+}
+
+fn gate<'l, L>(before: Option<&Arc<Gate>>, limits: &'l L) -> Arc<Gate>
+where
+    Capacity: From<&'l L>,
+{
+    match before {
+        Some(gate) => {
+            gate.resize(limits);
+            gate.clone()
+        }
+        None => Arc::new(Gate::new(limits)),
+    }
+}
+
+impl State {
+    pub(super) fn tenant(&self, name: &str) -> Option<&Arc<Tenant>> {
+        self.by_name.get(name)
+    }
+
+    /// The prefixes that are tenants' own.
+    pub(super) fn prefixes(&self) -> HashSet<String> {
+        self.by_name.values().filter_map(|tenant| tenant.config.path_prefix.clone()).collect()
+    }
+
+    /// Closes connections to upstreams that have been idle for too long.
+    pub fn sweep(&self) {
+        self.upstreams.values().for_each(|upstream| upstream.exporter.sweep());
+    }
+}
+
+impl Tenant {
+    pub(super) fn upstream(&self, signal: Signal) -> Option<&Arc<Upstream>> {
+        self.upstreams[signal as usize].as_ref()
+    }
+}
+
+impl Upstream {
+    pub(super) fn name(&self) -> &str {
+        &self.exporter.config().name
+    }
+
+    /// What a body that came in this compression leaves in.
+    pub(super) fn compression_for(&self, came: Compression) -> Compression {
+        self.exporter.config().compression.of(came)
+    }
+}
+
+/// Keeps an upstream that fails for every request from filling the log: one line in a while.
+#[derive(Debug, Default)]
+pub(super) struct Complaint(Mutex<Option<Instant>>);
+
+/// How often the same upstream is complained about.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Complaint {
+    pub(super) fn log(&self, complaint: impl FnOnce()) {
+        let mut last = self.0.lock();
+        if last.is_none_or(|last| last.elapsed() >= COMPLAINT_INTERVAL) {
+            *last = Some(Instant::now());
+            drop(last);
+            complaint();
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! HTTP/1.1 on a raw socket, so that a test can send what no client library would.
+
+use super::{PATIENCE, basic};
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
+};
+
+/// An HTTP/1.1 request, written as it is told.
+#[derive(Clone)]
+pub struct Request {
+    pub method: String,
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// Whether `Content-Length` is written.
+    pub sized: bool,
+}
+
+impl Request {
+    /// `POST` of protobuf.
+    pub fn post(target: &str, body: impl Into<Vec<u8>>) -> Self {
+        let headers = [("Host", "otlp.example.com"), ("Content-Type", "application/x-protobuf")];
+        Self {
+            method: "POST".into(),
+            target: target.into(),
+            headers: headers.map(|(name, value)| (name.into(), value.into())).into(),
+            body: body.into(),
+            sized: true,
+        }
+    }
+
+    /// `POST` of JSON.
+    pub fn json(target: &str, body: &str) -> Self {
+        Self::post(target, body).header("Content-Type", "application/json")
+    }
+
+    /// Sets a header; replaces one of that name.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a header, beside one of that name.
+    pub fn another(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Leaves a header out.
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self
+    }
+
+    /// Basic credentials.
+    pub fn login(self, user: &str, password: &str) -> Self {
+        self.header("Authorization", &basic(user, password))
+    }
+
+    pub fn method(mut self, method: &str) -> Self {
+        self.method = method.into();
+        self
+    }
+
+    /// The body in chunks, its length not announced.
+    pub fn chunked(mut self, chunk: usize) -> Self {
+        let mut body = Vec::new();
+        for piece in self.body.chunks(chunk.max(1)) {
+            body.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+            body.extend_from_slice(piece);
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(b"0\r\n\r\n");
+        self.body = body;
+        self.sized = false;
+        self.another("Transfer-Encoding", "chunked")
+    }
+
+    /// The head alone.
+    pub fn head(&self) -> Vec<u8> {
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        for (name, value) in &self.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if self.sized {
+            head += &format!("Content-Length: {}\r\n", self.body.len());
+        }
+        (head + "\r\n").into_bytes()
+    }
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The first header of a name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The message of a `google.rpc.Status` in either encoding; the assertion that it is one.
+    #[track_caller]
+    pub fn status_message(&self) -> String {
+        match self.header("content-type") {
+            Some("application/json") => {
+                let status: serde_json::Value = serde_json::from_slice(&self.body).expect("a JSON status");
+                assert!(status["code"].is_u64(), "{status}");
+                status["message"].as_str().expect("a message").to_owned()
+            }
+            Some("application/x-protobuf") => {
+                // code: varint under tag 0x08; message: bytes under tag 0x12
+                assert_eq!(self.body[0], 0x08, "{:?}", self.body);
+                assert_eq!(self.body[2], 0x12, "{:?}", self.body);
+                let (length, start) = match self.body[3] {
+                    short if short < 0x80 => (usize::from(short), 4),
+                    low => (usize::from(low & 0x7f) | usize::from(self.body[4]) << 7, 5),
+                };
+                String::from_utf8(self.body[start..start + length].to_vec()).expect("a UTF-8 message")
+            }
+            other => panic!("no Status is written in {other:?}"),
+        }
+    }
+}
+
+/// A stream of any kind.
+pub trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+/// A connection of a sender.
+pub struct Connection {
+    stream: Box<dyn Stream>,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub fn tcp(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("connecting");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        stream.set_nodelay(true).expect("no delay");
+        Self::over(stream)
+    }
+
+    pub fn unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).expect("connecting");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        Self::over(stream)
+    }
+
+    /// Over any stream, such as a TLS one.
+    pub fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), buffer: Vec::new() }
+    }
+
+    /// Sends and reads the answer. A broken write does not keep the answer from being read.
+    pub fn send(&mut self, request: &Request) -> Answer {
+        let written = self.write(&request.head()).and_then(|()| self.write(&request.body));
+        match self.read_answer() {
+            Ok(answer) => answer,
+            Err(error) => panic!("no answer: {error}; the write: {written:?}"),
+        }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
+    }
+
+    /// Reads one answer, its body as long as `Content-Length` says; interim answers are passed over.
+    pub fn read_answer(&mut self) -> io::Result<Answer> {
+        loop {
+            let end = loop {
+                if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                    break end + 4;
+                }
+                self.read_more()?;
+            };
+            let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
+            self.buffer.drain(..end);
+            let mut lines = head.trim_end().split("\r\n");
+            let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+            let status: u16 = status.ok_or_else(|| io::Error::other(format!("no status line: {head}")))?;
+            if status < 200 {
+                continue;
+            }
+            let headers: Vec<(String, String)> = lines
+                .filter_map(|line| line.split_once(": "))
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+                .collect();
+            let length = headers.iter().find(|(name, _)| name == "content-length");
+            let length: usize = length.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
+            while self.buffer.len() < length {
+                self.read_more()?;
+            }
+            let body = self.buffer.drain(..length).collect();
+            return Ok(Answer { status, headers, body });
+        }
+    }
+
+    /// Whether the other side closed: the next read is an end or an error.
+    pub fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty() && self.read_more().is_err()
+    }
+
+    fn read_more(&mut self) -> io::Result<()> {
+        let mut piece = [0; 16 << 10];
+        match self.stream.read(&mut piece)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                self.buffer.extend_from_slice(&piece[..read]);
+                Ok(())
+            }
+        }
+    }
+}

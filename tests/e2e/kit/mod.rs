@@ -1,0 +1,74 @@
+//! What the scenarios are written with: Tollgate as a process, senders on raw sockets, and upstreams
+//! that behave as they are told. Everything binds loopback on port 0; nothing sleeps and hopes:
+//! [`eventually`] asks until it is so.
+
+mod http;
+mod tollgate;
+mod upstream;
+
+pub use self::{
+    http::{Answer, Connection, Request},
+    tollgate::{Tollgate, tollgate},
+    upstream::{Behaviour, Seen, Upstream},
+};
+
+use std::time::{Duration, Instant};
+
+/// How long anything is waited for before a test fails. Far more than anything takes, since the
+/// machine may be busy; it bounds a hang and proves nothing.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks until there is an answer.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a scenario that needs a tool may run. Without the tool it is skipped, loudly; with
+/// `TOLLGATE_TEST_REQUIRE=all` its absence is a failure.
+pub fn has(tool: &str, found: bool) -> bool {
+    if !found {
+        let required = std::env::var("TOLLGATE_TEST_REQUIRE").is_ok_and(|required| required == "all");
+        assert!(!required, "{tool} is missing, and TOLLGATE_TEST_REQUIRE=all");
+        eprintln!("SKIPPED: {tool} is missing");
+    }
+    found
+}
+
+/// An `ExportLogsServiceRequest` with one record of this body, byte by byte:
+/// resource_logs { scope_logs { log_records { body { string_value } } } }.
+pub fn log_request(body: &str) -> Vec<u8> {
+    log_requests(&[body])
+}
+
+/// The same with several records.
+pub fn log_requests(bodies: &[&str]) -> Vec<u8> {
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let mut out = vec![number << 3 | 2];
+        let mut length = content.len();
+        while length >= 0x80 {
+            out.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        out.push(length as u8);
+        out.extend_from_slice(content);
+        out
+    }
+    let records: Vec<u8> =
+        bodies.iter().flat_map(|body| field(2, &field(5, &field(1, body.as_bytes())))).collect();
+    field(1, &field(2, &records))
+}
+
+/// `Authorization: Basic …`
+pub fn basic(user: &str, password: &str) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    format!("Basic {text}")
+}
