@@ -1,0 +1,321 @@
+//! The whole configuration: its tables, read one by one, then held against each other.
+
+mod header;
+mod listener;
+mod process;
+mod tenant;
+mod tls;
+mod upstream;
+
+use super::{
+    Config,
+    diagnostic::Diagnostic,
+    kind::show_bytes,
+    reader::Reader,
+    section::{Located, Section, nearest},
+    source::{INCLUDE, Place},
+};
+use crate::{
+    telemetry::LogConfig,
+    tenant::{FailureLimits, Proof, SLOW_TOKENS_MAX},
+};
+use http::{HeaderName, HeaderValue};
+use listener::{Address, Listener};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    time::Duration,
+};
+use tenant::Tenant;
+use upstream::Upstream;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// More requests than any machine serves, in a second or at once: what is above it is a slip.
+const MAX_COUNT: u64 = 10_000_000;
+/// More memory than any machine has: what is above it is a slip.
+const MAX_BYTES: u64 = 1 << 40;
+
+/// The configuration as written, each table read, none held against another yet.
+pub struct Document {
+    workers: usize,
+    drain_timeout: Duration,
+    log: LogConfig,
+    limits: process::Limits,
+    answer_headers: Vec<(HeaderName, HeaderValue)>,
+    failures: FailureLimits,
+    listeners: Vec<Option<Listener>>,
+    tenants: Vec<Tenant>,
+    upstreams: Vec<Upstream>,
+    admin: Option<Located<SocketAddr>>,
+}
+
+/// Reads the outermost table.
+pub fn document(s: &mut Section) -> Document {
+    let doc = "More files, relative to this one: `[listener.NAME]`, `[tenant.NAME]` and `[upstream.NAME]` may stand in any of them.";
+    s.optional("include", doc, INCLUDE);
+    Document {
+        workers: process::workers(s),
+        drain_timeout: s.table("drain", "How Tollgate stops.", process::drain),
+        log: s.table("log", "How and what is logged.", process::log),
+        limits: s.table("limits", "Limits over all tenants.", process::limits),
+        answer_headers: process::answer_headers(s),
+        listeners: s.named(
+            "listener",
+            "A socket that senders, or proxies in front, connect to.",
+            None,
+            listener::listener,
+        ),
+        failures: s.table("auth", "How senders prove who they are.", |s| {
+            s.table("failures", "How many wrong logins are borne.", process::failures)
+        }),
+        tenants: {
+            s.table("defaults", "What counts where a table does not say otherwise.", |s| {
+                s.table("tenant", "What counts for every tenant that does not say otherwise.", |s| {
+                    tenant::shared(s, &Located { value: "NAME".to_owned(), place: None });
+                });
+            });
+            let fallback = Some(("defaults.tenant", ["defaults", "tenant"]));
+            s.named("tenant", "Who may send, what, how much and where to.", fallback, tenant::tenant)
+        },
+        upstreams: s.named("upstream", "A destination.", None, upstream::upstream),
+        admin: s
+            .optional_table(
+                "admin",
+                "Health and metrics, on a listener of their own. Without it there is none.",
+                process::admin,
+            )
+            .and_then(|admin| admin.value),
+    }
+}
+
+impl Document {
+    /// Holds the tables against each other, and makes the configuration of them. It is right only if
+    /// the reader holds no error.
+    pub fn resolve(self, reader: &mut Reader) -> Config {
+        self.check_is_complete(reader);
+        self.check_addresses(reader);
+        self.check_paths(reader);
+        self.check_upstreams(reader);
+        self.check_budgets(reader);
+        self.check_credentials(reader);
+        let credentials = self
+            .tenants
+            .iter()
+            .flat_map(|tenant| &tenant.credentials)
+            .map(|known| known.credential.clone())
+            .collect();
+        Config {
+            workers: self.workers,
+            drain_timeout: self.drain_timeout,
+            log: self.log,
+            limits: self.limits.values,
+            answer_headers: self.answer_headers,
+            listeners: self.listeners.into_iter().flatten().map(|listener| listener.config).collect(),
+            auth: crate::tenant::Config { credentials, failures: self.failures },
+            tenants: self.tenants.into_iter().map(|tenant| tenant.config).collect(),
+            upstreams: self.upstreams.into_iter().filter_map(|upstream| upstream.config).collect(),
+            admin: self.admin.map(|bind| bind.value.into()),
+        }
+    }
+
+    fn check_is_complete(&self, reader: &mut Reader) {
+        for (is_empty, what, example) in [
+            (self.listeners.is_empty(), "listener", "[listener.public] with bind = \"0.0.0.0:4318\""),
+            (self.tenants.is_empty(), "tenant", "[tenant.NAME] with credentials and an upstream"),
+            (self.upstreams.is_empty(), "upstream", "[upstream.NAME] with endpoint = \"http://alloy:4318\""),
+        ] {
+            if is_empty {
+                reader
+                    .report(Diagnostic::error(format!("there is no {what}")).help(format!("add {example}")));
+            }
+        }
+    }
+
+    /// Two sockets cannot share an address.
+    fn check_addresses(&self, reader: &mut Reader) {
+        let admin = self.admin.as_ref().map(|bind| (Address::Tcp(bind.value), &bind.place));
+        let sockets = self
+            .listeners
+            .iter()
+            .flatten()
+            .map(|listener| (listener.address.value.clone(), &listener.address.place));
+        let sockets: Vec<(Address, &Option<Place>)> = sockets.chain(admin).collect();
+        for (address, place, first, first_place) in pairs(&sockets) {
+            if address.overlaps(first) {
+                reader.report(
+                    Diagnostic::error("two listeners on one address")
+                        .at(*place, "again here")
+                        .also(*first_place, "first here")
+                        .help(format!("{address} and {first} cannot be bound both")),
+                );
+            }
+        }
+    }
+
+    /// One path leads to one tenant.
+    fn check_paths(&self, reader: &mut Reader) {
+        let prefixes = self.tenants.iter().filter_map(|tenant| tenant.path_prefix.as_ref());
+        let prefixes: Vec<(&str, &Option<Place>)> =
+            prefixes.map(|prefix| (prefix.as_str(), &prefix.place)).collect();
+        report_overlaps(reader, pairs(&prefixes));
+        for listener in self.listeners.iter().flatten() {
+            let aliases: Vec<(&str, &Option<Place>)> =
+                listener.path_aliases.iter().map(|alias| (alias.as_str(), &alias.place)).collect();
+            report_overlaps(reader, pairs(&aliases));
+            let mixed = aliases.iter().flat_map(|(alias, place)| {
+                prefixes.iter().map(move |(prefix, first)| (alias, place, prefix, first))
+            });
+            report_overlaps(reader, mixed);
+        }
+    }
+
+    /// Tenants name upstreams that exist, and no upstream is there for nobody.
+    fn check_upstreams(&self, reader: &mut Reader) {
+        let known: Vec<&str> = self.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+        let mut used = HashSet::new();
+        for named in self.tenants.iter().flat_map(|tenant| &tenant.upstreams) {
+            used.insert(named.value.clone());
+            if known.contains(&&*named.value) {
+                continue;
+            }
+            let label = nearest(&named.value, &known)
+                .map(|near| format!("did you mean `{near}`?"))
+                .unwrap_or_default();
+            let diagnostic =
+                Diagnostic::error(format!("there is no upstream `{}`", named.value)).at(&named.place, label);
+            let list = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            reader.report(if known.is_empty() {
+                diagnostic
+            } else {
+                diagnostic.help(format!("there are: {list}"))
+            });
+        }
+        for unused in self.upstreams.iter().filter(|upstream| !used.contains(upstream.name.as_str())) {
+            reader.report(
+                Diagnostic::warning(format!("no tenant sends to upstream `{}`", unused.name.value))
+                    .at(&unused.name.place, "never used"),
+            );
+        }
+    }
+
+    /// What a tenant may use has room in what all of them may use together.
+    fn check_budgets(&self, reader: &mut Reader) {
+        let all = &self.limits.in_flight_bytes;
+        for tenant in &self.tenants {
+            let limits = &tenant.limits;
+            let what = "one body of a tenant may be larger than all bodies of all tenants";
+            if limits.decompressed.value > all.value {
+                reader.report(larger(
+                    what,
+                    show_bytes,
+                    ("decompressed", &limits.decompressed),
+                    ("in_flight_bytes", all),
+                ));
+            } else if limits.in_flight_bytes.value > all.value && limits.in_flight_bytes.place.is_some() {
+                reader.report(
+                    Diagnostic::warning("a tenant may use more memory than there is for all tenants")
+                        .at(&limits.in_flight_bytes.place, "never reached")
+                        .also(&all.place, "of all tenants"),
+                );
+            }
+        }
+    }
+
+    /// A user name or a token belongs to one tenant, and only a few tokens may be slow to check.
+    fn check_credentials(&self, reader: &mut Reader) {
+        let mut users = HashMap::new();
+        let mut tokens = HashMap::new();
+        let mut slow = Vec::new();
+        for known in self.tenants.iter().flat_map(|tenant| &tenant.credentials) {
+            let tenant = &known.credential.tenant;
+            match &known.credential.proof {
+                Proof::Basic { user, .. } => {
+                    let (first_tenant, first) = users.entry(user).or_insert((tenant, &known.place));
+                    if *first_tenant != tenant {
+                        reader.report(
+                            Diagnostic::error(format!("two tenants have a user `{user}`"))
+                                .at(&known.place, format!("of `{tenant}`"))
+                                .also(*first, format!("of `{first_tenant}`"))
+                                .help("a user name says which tenant is meant, so it belongs to one"),
+                        );
+                    }
+                }
+                Proof::Bearer(hash) => {
+                    if let Some(first) = tokens.insert(hash, &known.place) {
+                        reader.report(
+                            Diagnostic::error("this token is there twice")
+                                .at(&known.place, "again here")
+                                .also(first, "first here")
+                                .help("a token says which tenant is meant, so it belongs to one"),
+                        );
+                    }
+                }
+                Proof::SlowBearer(_) => slow.push(&known.place),
+            }
+        }
+        if let Some(place) = slow.get(SLOW_TOKENS_MAX) {
+            reader.report(
+                Diagnostic::error(format!("more than {SLOW_TOKENS_MAX} tokens have a slow hash"))
+                    .at(*place, "one too many")
+                    .help("tokens are random and need no slow hash: token_hash = \"sha256:…\""),
+            );
+        }
+    }
+}
+
+/// A value with the name of its key.
+type Named<'v, T> = (&'v str, &'v Located<T>);
+
+/// Reports that the first of two values is larger than the second, where it must not be.
+fn report_larger<T: PartialOrd>(
+    s: &mut Section,
+    what: &str,
+    show: impl Fn(&T) -> String,
+    less: Named<T>,
+    more: Named<T>,
+) {
+    if less.1.value > more.1.value {
+        s.report(larger(what, show, less, more));
+    }
+}
+
+fn larger<T>(what: &str, show: impl Fn(&T) -> String, less: Named<T>, more: Named<T>) -> Diagnostic {
+    let shown = |(key, value): Named<T>| {
+        let by_default = if value.place.is_some() { "" } else { " by default" };
+        format!("`{key}` is {}{by_default}", show(&value.value))
+    };
+    Diagnostic::error(what).at(&less.1.place, "this is more").also(&more.1.place, "than this").help(format!(
+        "{}, {}",
+        shown(less),
+        shown(more)
+    ))
+}
+
+/// Every two of a list, the later one first.
+fn pairs<'l, A, B>(list: &'l [(A, B)]) -> impl Iterator<Item = (&'l A, &'l B, &'l A, &'l B)> {
+    list.iter().enumerate().flat_map(|(index, (a, b))| {
+        list[..index].iter().map(move |(first_a, first_b)| (a, b, first_a, first_b))
+    })
+}
+
+/// A prefix, its place, and another with its place.
+type Prefixes<'l> = (&'l &'l str, &'l &'l Option<Place>, &'l &'l str, &'l &'l Option<Place>);
+
+fn report_overlaps<'l>(reader: &mut Reader, prefixes: impl Iterator<Item = Prefixes<'l>>) {
+    for (path, place, first, first_place) in prefixes {
+        let is_below = |one: &str, other: &str| {
+            one.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if is_below(path, first) || is_below(first, path) {
+            reader.report(
+                Diagnostic::error(format!("`{path}` and `{first}` overlap"))
+                    .at(*place, "one path would lead two ways")
+                    .also(*first_place, "the other is here"),
+            );
+        }
+    }
+}
