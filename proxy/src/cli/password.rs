@@ -24,7 +24,7 @@ pub(super) struct PasswordArgs {
 
 pub(super) fn hash_password(args: &PasswordArgs) -> anyhow::Result<ExitCode> {
     if args.token {
-        let (token, token_hash) = hash::token()?;
+        let (token, token_hash) = hash::token();
         return print(format!("token       {token}\ntoken_hash  {token_hash}\n").as_bytes());
     }
     let password = read_password()?;

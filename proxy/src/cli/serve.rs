@@ -215,7 +215,7 @@ impl Server {
     /// Everything that can fail comes first: sockets, then upstreams. Then all is swapped.
     fn take(&self, config: Config) -> anyhow::Result<()> {
         let mut listeners = self.listeners.lock();
-        let is_new = |bind| !listeners.iter().any(|listener| listener.config().bind == *bind);
+        let is_new = |bind: &listener::Bind| !listeners.iter().any(|listener| listener.config().bind == *bind);
         let new: Vec<_> =
             config.listeners.iter().filter(|(listener, _)| is_new(&listener.bind)).cloned().collect();
         let bound = bind(new.iter().map(|(listener, _)| &listener.bind))?;

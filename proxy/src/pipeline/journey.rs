@@ -9,10 +9,7 @@ use crate::{
     exporter::{Export, Outcome},
     listener::{Body, Peer},
     otlp::{Compression, Encoding, Refusal, Route, Signal},
-    telemetry::{
-        self, Access, Steps, UpstreamOutcome,
-        access::Refused,
-    },
+    telemetry::{self, Access, Steps, access::Refused},
     tenant::Known,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
@@ -20,6 +17,9 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
 };
+
+/// How an export ended whose sender went away first.
+const CANCELLED: &str = "cancelled";
 
 /// A request on its way. When it is dropped, its access line is written and it is counted: also when
 /// its sender went away and nobody is left to answer.
@@ -138,7 +138,7 @@ impl Journey {
         }
         let took = self.step();
         self.steps.export = Some(took);
-        upstream.metrics.ended(upstream_outcome(&outcome), took);
+        upstream.metrics.ended(outcome.name(), took);
         outcome
     }
 
@@ -178,7 +178,7 @@ impl Drop for Journey {
         if self.exporting
             && let Some(upstream) = &self.upstream
         {
-            upstream.metrics.ended(UpstreamOutcome::Cancelled, self.last_step.elapsed());
+            upstream.metrics.ended(CANCELLED, self.last_step.elapsed());
         }
         let access = Access {
             time: SystemTime::now(),
@@ -216,19 +216,6 @@ impl Drop for Journey {
         if let (Some(tenant), Some(signal)) = (&self.tenant, self.signal) {
             self.settle_records(tenant, signal);
         }
-    }
-}
-
-fn upstream_outcome(outcome: &Outcome) -> UpstreamOutcome {
-    match outcome {
-        Outcome::Delivered(Some(partial)) if partial.rejected > 0 => UpstreamOutcome::Partial,
-        Outcome::Delivered(_) => UpstreamOutcome::Accepted,
-        Outcome::Rejected(_) | Outcome::TooLarge | Outcome::Failed(_) => UpstreamOutcome::Rejected,
-        Outcome::Busy { .. } => UpstreamOutcome::Retryable,
-        Outcome::Misconfigured(_) => UpstreamOutcome::Misconfigured,
-        Outcome::Unreachable(_) => UpstreamOutcome::Unreachable,
-        Outcome::Timeout => UpstreamOutcome::TimedOut,
-        Outcome::Broken(_) => UpstreamOutcome::Broken,
     }
 }
 

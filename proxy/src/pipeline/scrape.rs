@@ -1,6 +1,9 @@
 //! The numbers that rooms keep themselves, by name, whenever somebody asks for metrics.
 
-use super::{Door, state::State};
+use super::{
+    Door,
+    state::{State, Upstream},
+};
 use crate::{
     admission::{Gate, Limit, Scope},
     config::Config,
@@ -31,8 +34,7 @@ impl Source for Scrape {
         admission(&state, out);
         logins(&state.tenants, out);
         for upstream in state.upstreams.values() {
-            let open = upstream.exporter.counters.open.load(Relaxed) as f64;
-            out.put(Metric::UpstreamConnections, &[("upstream", upstream.name())], open);
+            exporting(upstream, out);
         }
         for listener in self.listeners.lock().iter() {
             listening(listener, out);
@@ -111,14 +113,19 @@ fn listening(listener: &Listener<Door>, out: &mut Samples) {
     out.put(Metric::ConnectionsAccepted, &labels, counters.accepted.load(Relaxed) as f64);
     out.put(Metric::AcceptErrors, &labels, counters.accept_errors.load(Relaxed) as f64);
     out.put(Metric::TlsHandshakesFailed, &labels, counters.failed_handshakes.load(Relaxed) as f64);
-    let refused = [
-        ("client_limit", &counters.refused_client),
-        ("listener_limit", &counters.saturated),
-        ("time_limit", &counters.timed_out),
-    ];
-    for (reason, count) in refused {
-        let labels = [("listener", &*name), ("reason", reason)];
-        out.put(Metric::ConnectionsRefused, &labels, count.load(Relaxed) as f64);
+    out.put(Metric::ListenersSaturated, &labels, counters.saturated.load(Relaxed) as f64);
+    out.put(Metric::ConnectionsTimedOut, &labels, counters.timed_out.load(Relaxed) as f64);
+    let labels = [("listener", &*name), ("reason", "client")];
+    out.put(Metric::ConnectionsRefused, &labels, counters.refused_client.load(Relaxed) as f64);
+}
+
+fn exporting(upstream: &Upstream, out: &mut Samples) {
+    let counters = &upstream.exporter.counters;
+    let labels = [("upstream", upstream.name())];
+    out.put(Metric::UpstreamConnections, &labels, counters.open.load(Relaxed) as f64);
+    for (result, count) in [("success", &counters.connects), ("failure", &counters.connect_failures)] {
+        let labels = [("upstream", upstream.name()), ("result", result)];
+        out.put(Metric::UpstreamConnects, &labels, count.load(Relaxed) as f64);
     }
 }
 

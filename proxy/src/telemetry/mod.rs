@@ -6,6 +6,7 @@
 //! a scrape asks the rooms for what they keep themselves.
 
 pub mod access;
+pub mod events;
 pub mod log;
 pub mod metrics;
 

@@ -67,7 +67,8 @@ pub fn tenant(s: &mut Section, name: &Located<String>) -> Tenant {
     }
     let tenant: Arc<str> = name.as_str().into();
     let drafts = drafts.into_iter().flatten().flatten().collect();
-    let credentials = name_credentials(s, &tenant, drafts);
+    let door = path_prefix.as_ref().map(|prefix| prefix.as_str().into());
+    let credentials = name_credentials(s, &tenant, door, drafts);
     let config = TenantConfig {
         name: tenant,
         path_prefix: path_prefix.as_ref().map(|prefix| prefix.value.clone()),
@@ -312,7 +313,12 @@ const USER: Parsed<String> = Parsed {
 
 /// Gives every credential its name (see [`Credential::name`]): its own, else the user's with a number
 /// where one user has several, else `token-1` and so on. No two of a tenant have the same.
-fn name_credentials(s: &mut Section, tenant: &Arc<str>, drafts: Vec<Draft>) -> Vec<LocatedCredential> {
+fn name_credentials(
+    s: &mut Section,
+    tenant: &Arc<str>,
+    door: Option<Arc<str>>,
+    drafts: Vec<Draft>,
+) -> Vec<LocatedCredential> {
     let mut taken: HashMap<String, Option<Place>> = HashMap::new();
     for name in drafts.iter().filter_map(|draft| draft.name.as_ref()) {
         if let Some(first) = taken.insert(name.value.clone(), name.place.clone()) {
@@ -341,6 +347,7 @@ fn name_credentials(s: &mut Section, tenant: &Arc<str>, drafts: Vec<Draft>) -> V
         let credential = Credential {
             tenant: tenant.clone(),
             name: name.into(),
+            path_prefix: door.clone(),
             proof: draft.proof,
             expires: draft.expires.map(|expires| expires.value.at),
         };

@@ -129,8 +129,8 @@ table! {
             "Time that a request to an upstream took, connecting included, to the end of its answer.";
         UpstreamConnects = Counter "tollgate_upstream_connects_total" ["upstream", "result"]
             "Connections to an upstream that were made, or could not be.";
-        UpstreamIdleConnections = Gauge "tollgate_upstream_idle_connections" ["upstream"]
-            "Connections to an upstream that are open and wait for a request.";
+        UpstreamConnections = Gauge "tollgate_upstream_connections" ["upstream"]
+            "Open connections to an upstream.";
     }
     "Tollgate itself" {
         ConfigReloads = Counter "tollgate_config_reloads_total" ["result"]

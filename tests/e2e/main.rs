@@ -1,0 +1,7 @@
+//! Tollgate as its users meet it: the real binary, real sockets, real TLS.
+//!
+//! One scenario, one file. What a scenario needs is in [`kit`].
+
+mod kit;
+
+mod otlp;
