@@ -4,4 +4,7 @@
 
 mod kit;
 
+mod headers;
+mod limits;
+mod logins;
 mod otlp;
