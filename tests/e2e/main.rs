@@ -8,3 +8,5 @@ mod headers;
 mod limits;
 mod logins;
 mod otlp;
+mod slow;
+mod smuggling;

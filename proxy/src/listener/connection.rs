@@ -66,6 +66,8 @@ pub struct Connection {
     deadline: AtomicU64,
     /// Whether bytes that arrive now are the beginning of a request head (HTTP/1.1 only).
     awaits_head: AtomicBool,
+    /// Whether the rest of a body is read away behind its answer; until its end no byte begins a head.
+    reads_away: AtomicBool,
     is_http2: AtomicBool,
     /// Requests under way.
     requests: AtomicU32,
@@ -88,6 +90,7 @@ impl Connection {
             peer,
             deadline: AtomicU64::new(now_millis() + timeouts.idle.as_millis() as u64),
             awaits_head: AtomicBool::new(true),
+            reads_away: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             order: AtomicU8::new(ORDER_NONE),
@@ -103,12 +106,17 @@ impl Connection {
 
     /// Bytes arrived: if they begin a request head, its time starts to run. Says whether they do.
     pub(super) fn bytes_arrived(&self) -> bool {
-        let begins_head = self.awaits_head.load(Relaxed);
+        let begins_head = self.awaits_head.load(Relaxed) && !self.reads_away.load(Relaxed);
         if begins_head {
             self.awaits_head.store(false, Relaxed);
             self.expires_in(self.headers);
         }
         begins_head
+    }
+
+    /// The rest of an HTTP/1.1 body begins or ends to be read away.
+    pub(super) fn reads_away(&self, reads_away: bool) {
+        self.reads_away.store(reads_away, Relaxed);
     }
 
     /// The connection speaks HTTP/2, where heads have no time of their own: a connection without an
@@ -121,17 +129,19 @@ impl Connection {
 
     fn request_began(self: &Arc<Self>) -> RequestGuard {
         self.awaits_head.store(false, Relaxed);
+        self.reads_away.store(false, Relaxed); // its head came, so the body before it has ended
         self.requests.fetch_add(1, Relaxed);
         self.deadline.store(NEVER, Relaxed);
         RequestGuard(self.clone())
     }
 
-    fn order(&self, order: u8) {
-        if self.order.fetch_max(order, Relaxed) < order
-            && let Some(waker) = self.waker.get()
-        {
+    /// Says whether the order is news.
+    fn order(&self, order: u8) -> bool {
+        let is_news = self.order.fetch_max(order, Relaxed) < order;
+        if is_news && let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
+        is_news
     }
 
     /// Whether answers announce the end of the connection.
@@ -148,13 +158,9 @@ impl Connection {
         }
     }
 
-    /// Ends the connection if its time is up. True if it did.
+    /// Ends the connection if its time is up. True if it did just now.
     pub(super) fn sweep(&self) -> bool {
-        let overdue = self.deadline.load(Relaxed) <= now_millis();
-        if overdue {
-            self.order(ORDER_CLOSE);
-        }
-        overdue
+        self.deadline.load(Relaxed) <= now_millis() && self.order(ORDER_CLOSE)
     }
 
     /// Ends the connection, whatever is under way.
@@ -270,7 +276,7 @@ async fn answer<S: Service>(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let _under_way = connection.request_began();
     let is_http1 = request.version() < Version::HTTP_2;
-    let request = request.map(Body::new);
+    let request = request.map(|incoming| Body::new(incoming, connection.clone()));
     let mut response = service.call(request, &connection, ambiguous_length).await;
     if is_http1 && connection.drains() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
