@@ -8,5 +8,6 @@ mod headers;
 mod limits;
 mod logins;
 mod otlp;
+mod records;
 mod slow;
 mod smuggling;
