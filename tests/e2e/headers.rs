@@ -6,7 +6,7 @@ use crate::{
 };
 
 fn batch() -> Request {
-    Request::post("/v1/logs", log_request("hello")).as_shop()
+    Request::post("/v1/logs", log_request("hello")).by_shop()
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn the_type_is_sent_bare_because_loki_and_prometheus_take_no_other() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = Tollgate::start(&config(&upstream));
     let json = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}]}"#;
-    let request = Request::json("/v1/logs", json).as_shop();
+    let request = Request::json("/v1/logs", json).by_shop();
     let request = request.header("Content-Type", "application/json; charset=utf-8");
     assert_eq!(tollgate.send(&request).status, 200);
     assert_eq!(upstream.last().header("content-type").as_deref(), Some("application/json"));

@@ -8,11 +8,11 @@ use crate::{
 };
 
 fn batch() -> Request {
-    Request::post("/v1/logs", log_request("hello")).as_shop()
+    Request::post("/v1/logs", log_request("hello")).by_shop()
 }
 
 fn of_size(bytes: usize) -> Request {
-    Request::post("/v1/logs", log_request(&"x".repeat(bytes))).as_shop()
+    Request::post("/v1/logs", log_request(&"x".repeat(bytes))).by_shop()
 }
 
 /// A second tenant with an upstream of its own.
@@ -146,7 +146,7 @@ fn what_a_body_inflates_to_is_held_too() {
     let tollgate = Tollgate::start(&config(&upstream));
     let body = compress("gzip", &log_request(&"x".repeat(1 << 20)));
     assert!(body.len() < 64 << 10);
-    let request = Request::post("/v1/logs", body).as_shop().header("Content-Encoding", "gzip");
+    let request = Request::post("/v1/logs", body).by_shop().header("Content-Encoding", "gzip");
     let _hung = send_to_hang(&tollgate, &upstream, &request);
     for gauge in
         ["tollgate_tenant_in_flight_bytes", "tollgate_upstream_in_flight_bytes", "tollgate_in_flight_bytes"]
@@ -208,11 +208,11 @@ fn a_refusal_does_not_wait_for_the_body() {
     for (status, request) in [
         (401, large.clone()),
         (401, large.clone().login("oxygen", "wrong")),
-        (403, to("/v1/traces").as_shop()),
-        (404, to("/nowhere").as_shop()),
-        (413, larger.as_shop()),
-        (415, large.clone().as_shop().header("Content-Encoding", "br")),
-        (429, large.clone().as_shop()),
+        (403, to("/v1/traces").by_shop()),
+        (404, to("/nowhere").by_shop()),
+        (413, larger.by_shop()),
+        (415, large.clone().by_shop().header("Content-Encoding", "br")),
+        (429, large.clone().by_shop()),
     ] {
         for request in [request.clone(), request.header("Expect", "100-continue")] {
             let mut sender = tollgate.connect();
@@ -246,13 +246,13 @@ fn permits_return_after_refusals_aborts_and_timeouts() {
     );
     let config = with(&config, "tenant.shop", "limits = { body = \"64KiB\", decompressed = \"64KiB\" }");
     let tollgate = Tollgate::start(&config);
-    let bomb = Request::post("/v1/logs", compress("gzip", &[0; 1 << 20])).as_shop();
+    let bomb = Request::post("/v1/logs", compress("gzip", &[0; 1 << 20])).by_shop();
     for (status, request) in [
         (504, batch()),
         (413, of_size(100_000)),
         (413, of_size(100_000).chunked(1000)),
         (413, bomb.header("Content-Encoding", "gzip")),
-        (400, Request::post("/v1/logs", "x").as_shop()),
+        (400, Request::post("/v1/logs", "x").by_shop()),
         (415, batch().header("Content-Encoding", "br")),
         (401, batch().login("oxygen", "wrong")),
     ] {
@@ -293,7 +293,7 @@ fn memory_stays_flat_while_large_bodies_are_refused_and_broken_off() {
     assert_eq!(tollgate.send(&of_size(4_000_000)).status, 200);
     let (small, large) = (of_size(4_000_000), of_size(40_000_000));
     let bomb = compress("gzip", &vec![0; 64 << 20]);
-    let bomb = Request::post("/v1/logs", bomb).as_shop().header("Content-Encoding", "gzip");
+    let bomb = Request::post("/v1/logs", bomb).by_shop().header("Content-Encoding", "gzip");
     let mut halves = Vec::new();
     let (mut at_first, mut peak) = (0, 0);
     for round in 0..40 {

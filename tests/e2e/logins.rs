@@ -99,7 +99,7 @@ fn missing_credentials_are_401_and_count_for_nothing() {
     assert!(upstream.seen().is_empty());
     assert_eq!(logins(&tollgate, "missing"), 61.0);
     assert_eq!(hashes(&tollgate), 0.0);
-    assert_eq!(tollgate.send(&batch().as_shop()).status, 200);
+    assert_eq!(tollgate.send(&batch().by_shop()).status, 200);
     assert!(tollgate.lines("login failed").is_empty());
 }
 
@@ -112,7 +112,7 @@ fn a_401_says_how_to_log_in() {
         let challenges = answer.headers("www-authenticate");
         assert_eq!(challenges, ["Basic realm=\"tollgate\", charset=\"UTF-8\"", "Bearer realm=\"tollgate\""]);
     }
-    assert!(tollgate.send(&batch().as_shop()).headers("www-authenticate").is_empty());
+    assert!(tollgate.send(&batch().by_shop()).headers("www-authenticate").is_empty());
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn every_kind_of_failure_gets_the_same_answer_and_its_own_name_for_the_operator(
         ("expired", batch().login("retired", "secret")),
         ("unknown_token", bearer("another-token")),
         ("wrong_door", batch().login("barista", "secret")),
-        ("wrong_door", elsewhere("/cafe/v1/logs").as_shop()),
+        ("wrong_door", elsewhere("/cafe/v1/logs").by_shop()),
         ("malformed", batch().header("Authorization", "Basic !!!")),
         ("malformed", batch().header("Authorization", "Digest username=\"oxygen\"")),
         ("malformed", batch().header("Authorization", "Basic bm9jb2xvbg==")),
@@ -184,7 +184,7 @@ fn a_bearer_token_takes_no_slow_hash() {
 #[test]
 fn a_good_password_is_hashed_once() {
     let (tollgate, _upstream) = start();
-    assert_eq!(statuses(&tollgate, "door", &batch().as_shop(), 20), [200; 20]);
+    assert_eq!(statuses(&tollgate, "door", &batch().by_shop(), 20), [200; 20]);
     let after = hashes(&tollgate);
     assert!((1.0..=2.0).contains(&after), "one for each credential of the user at most: {after}");
     assert_eq!(logins(&tollgate, "verified_by_hash"), 1.0);
@@ -214,7 +214,7 @@ fn after_five_failures_comes_429_and_no_hash() {
     assert!((1..=69).contains(&wait), "within the window of a minute: {wait}");
     assert_eq!(statuses(&tollgate, "door", &wrong, 10), [429; 10]);
     // The right password does not help who has not shown it before …
-    assert_eq!(tollgate.send(&batch().as_shop()).status, 429);
+    assert_eq!(tollgate.send(&batch().by_shop()).status, 429);
     assert_eq!(hashes(&tollgate), before, "a limited attempt is not worth a hash");
     assert_eq!(logins(&tollgate, "limited_by_address_and_user"), 12.0);
     // … while other users of the same address are served.
@@ -230,10 +230,10 @@ fn after_five_failures_comes_429_and_no_hash() {
 #[test]
 fn a_verified_sender_passes_while_its_address_is_limited() {
     let (tollgate, _upstream) = start();
-    assert_eq!(tollgate.send(&batch().as_shop()).status, 200);
+    assert_eq!(tollgate.send(&batch().by_shop()).status, 200);
     let wrong = batch().login("oxygen", WRONG_PASSWORD);
     assert!(statuses(&tollgate, "door", &wrong, 8).ends_with(&[429, 429, 429]));
-    assert_eq!(statuses(&tollgate, "door", &batch().as_shop(), 10), [200; 10]);
+    assert_eq!(statuses(&tollgate, "door", &batch().by_shop(), 10), [200; 10]);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn an_address_has_fifty_failures_whatever_the_names() {
     assert_eq!(statuses[left..], [429; 3]);
     assert_eq!(logins(&tollgate, "limited_by_address"), 3.0);
     // Another address is not concerned.
-    assert_eq!(through(&tollgate, "tunnel", &from("203.0.113.7").as_shop()).status, 200);
+    assert_eq!(through(&tollgate, "tunnel", &from("203.0.113.7").by_shop()).status, 200);
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn workers_behind_the_shared_address_are_told_apart_by_their_zone() {
         |zone: &str| from(SHARED_WORKER_ADDRESS).header("CF-Worker", zone).login("oxygen", WRONG_PASSWORD);
     assert!(statuses(&tollgate, "tunnel", &wrong("evil.example"), 6).ends_with(&[401, 429]));
     assert_eq!(statuses(&tollgate, "tunnel", &wrong("shop.example"), 1), [401]);
-    let good = from(SHARED_WORKER_ADDRESS).header("CF-Worker", "shop.example").as_shop();
+    let good = from(SHARED_WORKER_ADDRESS).header("CF-Worker", "shop.example").by_shop();
     assert_eq!(through(&tollgate, "tunnel", &good).status, 200);
     // The limit on the whole address is a zone's too.
     let mut sender = Connection::tcp(tollgate.address("tunnel"));
@@ -324,7 +324,7 @@ fn workers_behind_the_shared_address_are_told_apart_by_their_zone() {
 #[test]
 fn a_flood_from_many_addresses_locks_no_good_sender_out() {
     let (tollgate, _upstream) = start();
-    assert_eq!(through(&tollgate, "tunnel", &from("203.0.113.7").as_shop()).status, 200);
+    assert_eq!(through(&tollgate, "tunnel", &from("203.0.113.7").by_shop()).status, 200);
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let tollgate = &tollgate;
@@ -337,7 +337,7 @@ fn a_flood_from_many_addresses_locks_no_good_sender_out() {
                 }
             });
         }
-        let good = from("203.0.113.7").as_shop();
+        let good = from("203.0.113.7").by_shop();
         assert_eq!(statuses(&tollgate, "tunnel", &good, 50), [200; 50]);
     });
     // Who is new has to wait for a hash at most.

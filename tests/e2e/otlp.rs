@@ -57,7 +57,7 @@ fn a_batch_leaves_as_the_bytes_that_came() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = Tollgate::start(&config(&upstream));
     let batch = log_request("hello");
-    let answer = tollgate.send(&Request::post("/v1/logs", batch.clone()).as_shop());
+    let answer = tollgate.send(&Request::post("/v1/logs", batch.clone()).by_shop());
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("content-type"), Some("application/x-protobuf"));
     assert!(answer.body.is_empty(), "partial_success is unset on full success");
@@ -85,7 +85,7 @@ fn every_signal_in_every_encoding_and_compression_leaves_as_it_came() {
                 let case = format!("{signal} {media_type} {compression:?}");
                 let body = compress(compression, &plain);
                 let mut request =
-                    Request::post(path, body.clone()).as_shop().header("Content-Type", media_type);
+                    Request::post(path, body.clone()).by_shop().header("Content-Type", media_type);
                 if !compression.is_empty() {
                     request = request.header("Content-Encoding", compression);
                 }
@@ -117,7 +117,7 @@ fn profiles_are_opaque() {
     let tollgate = Tollgate::start(&config(&upstream));
     let no_protobuf = b"\xff\xff no protobuf at all".to_vec();
     let path = "/v1development/profiles";
-    assert_eq!(tollgate.send(&Request::post(path, no_protobuf.clone()).as_shop()).status, 200);
+    assert_eq!(tollgate.send(&Request::post(path, no_protobuf.clone()).by_shop()).status, 200);
     assert_eq!(upstream.last().body, no_protobuf);
     assert_eq!(upstream.last().target, path);
 }
@@ -162,7 +162,7 @@ fn another_method_is_told_to_post() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = Tollgate::start(&config(&upstream));
     for method in ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
-        let answer = tollgate.send(&Request::post("/v1/logs", log_request("hello")).as_shop().method(method));
+        let answer = tollgate.send(&Request::post("/v1/logs", log_request("hello")).by_shop().method(method));
         assert_eq!(answer.status, 405, "{method}");
         assert_eq!(answer.header("allow"), Some("POST"), "{method}");
         assert_eq!(answer.status_message(), "logs are sent with POST", "{method}");
@@ -182,7 +182,7 @@ fn an_unknown_path_comes_with_a_hint() {
         ("/v1/log", "/v1/logs"),
         ("/V1/LOGS", "/v1/logs"),
     ] {
-        let answer = tollgate.send(&Request::post(path, log_request("hello")).as_shop());
+        let answer = tollgate.send(&Request::post(path, log_request("hello")).by_shop());
         assert_eq!(answer.status, 404, "{path}");
         let message = answer.status_message();
         assert!(message.contains(hint), "{path}: {message}");
@@ -193,7 +193,7 @@ fn an_unknown_path_comes_with_a_hint() {
 fn unknown_types_and_compressions_are_415() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = Tollgate::start(&config(&upstream));
-    let request = || Request::post("/v1/logs", log_request("hello")).as_shop();
+    let request = || Request::post("/v1/logs", log_request("hello")).by_shop();
     for (media_type, answered_in) in [
         ("text/plain", "application/json"),
         ("application/protobuf", "application/x-protobuf"),
@@ -226,10 +226,10 @@ fn unknown_types_and_compressions_are_415() {
 fn a_body_that_is_too_large_is_413_whether_announced_or_not() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = Tollgate::start(&config_with_small_bodies(&upstream));
-    let fits = Request::post("/v1/logs", log_request(&"x".repeat(60_000))).as_shop();
+    let fits = Request::post("/v1/logs", log_request(&"x".repeat(60_000))).by_shop();
     assert_eq!(tollgate.send(&fits).status, 200);
     assert_eq!(tollgate.send(&fits.clone().chunked(1000)).status, 200);
-    let large = Request::post("/v1/logs", log_request(&"x".repeat(70_000))).as_shop();
+    let large = Request::post("/v1/logs", log_request(&"x".repeat(70_000))).by_shop();
     for request in [large.clone(), large.clone().chunked(1000)] {
         let answer = tollgate.send(&request);
         assert_eq!(answer.status, 413);
@@ -251,7 +251,7 @@ fn bombs_are_413() {
     for compression in ["gzip", "deflate", "zstd"] {
         let body = compress(compression, &bomb);
         assert!(body.len() < 64 << 10, "{compression} would be too large on the wire");
-        let request = Request::post("/v1/logs", body).as_shop().header("Content-Encoding", compression);
+        let request = Request::post("/v1/logs", body).by_shop().header("Content-Encoding", compression);
         let answer = tollgate.send(&request);
         assert_eq!(answer.status, 413, "{compression}");
         let message = answer.status_message();
@@ -268,7 +268,7 @@ fn the_largest_body_that_is_allowed_has_room_in_the_least_memory_that_is() {
     let largest = log_request(&"x".repeat((3 << 20) - 100));
     for compression in ["gzip", "deflate", "zstd"] {
         let body = compress(compression, &largest);
-        let request = Request::post("/v1/logs", body).as_shop().header("Content-Encoding", compression);
+        let request = Request::post("/v1/logs", body).by_shop().header("Content-Encoding", compression);
         let answer = tollgate.send(&request);
         assert_eq!(answer.status, 200, "{compression}: {}", answer.text());
     }
@@ -285,7 +285,7 @@ fn broken_streams_are_400() {
         let trailed = [&whole[..], b"more"].concat();
         let lie = batch.clone();
         for (what, body) in [("cut", cut), ("trailed", trailed), ("not compressed", lie)] {
-            let request = Request::post("/v1/logs", body).as_shop().header("Content-Encoding", compression);
+            let request = Request::post("/v1/logs", body).by_shop().header("Content-Encoding", compression);
             let answer = tollgate.send(&request);
             assert_eq!(answer.status, 400, "{compression} {what}");
             let (code, message, details) = answer.rpc_status();
@@ -293,7 +293,7 @@ fn broken_streams_are_400() {
             assert!(message.contains(&format!("the {compression} stream is broken")), "{message}");
             assert!(details.contains("google.rpc.BadRequest"), "{details}");
         }
-        let undeclared = tollgate.send(&Request::post("/v1/logs", whole).as_shop());
+        let undeclared = tollgate.send(&Request::post("/v1/logs", whole).by_shop());
         assert_eq!(undeclared.status, 400, "{compression} that is not declared");
     }
     assert!(upstream.seen().is_empty());
@@ -313,7 +313,7 @@ fn malformed_protobuf_is_400_with_details() {
         ("JSON", b"{}".to_vec()),
     ];
     for (what, body) in cases {
-        let answer = tollgate.send(&Request::post("/v1/logs", body).as_shop());
+        let answer = tollgate.send(&Request::post("/v1/logs", body).by_shop());
         assert_eq!(answer.status, 400, "{what}");
         let (code, message, details) = answer.rpc_status();
         assert_eq!(code, 3, "{what}");
@@ -335,11 +335,11 @@ fn unknown_fields_pass_through_untouched() {
     let mut batch = unknown.to_vec();
     batch.extend_from_slice(&[0x0a, resource.len() as u8]);
     batch.extend_from_slice(&resource);
-    assert_eq!(tollgate.send(&Request::post("/v1/logs", batch.clone()).as_shop()).status, 200);
+    assert_eq!(tollgate.send(&Request::post("/v1/logs", batch.clone()).by_shop()).status, 200);
     assert_eq!(upstream.last().body, batch);
     let json =
         r#" {"resourceLogs":[{"scopeLogs":[{"logRecords":[{"neverHeardOf":{"a":[1e400]}}]}]}],"x":null} "#;
-    assert_eq!(tollgate.send(&Request::json("/v1/logs", json).as_shop()).status, 200);
+    assert_eq!(tollgate.send(&Request::json("/v1/logs", json).by_shop()).status, 200);
     assert_eq!(upstream.last().body, json.as_bytes());
 }
 
@@ -348,7 +348,7 @@ fn json_that_is_not_one_object_is_400() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = Tollgate::start(&config(&upstream));
     for body in ["", "[]", "5", "null", "{}{}", "{", "{\"a\":}", "\u{feff}{}", "<xml/>"] {
-        let answer = tollgate.send(&Request::json("/v1/logs", body).as_shop());
+        let answer = tollgate.send(&Request::json("/v1/logs", body).by_shop());
         assert_eq!(answer.status, 400, "{body:?}");
         let status: Value = serde_json::from_slice(&answer.body).expect("a JSON status");
         assert_eq!(status["code"], 3, "{body:?}");
@@ -358,7 +358,7 @@ fn json_that_is_not_one_object_is_400() {
     }
     let no_text =
         Request::post("/v1/logs", b"{\"a\":\"\xff\"}".to_vec()).header("Content-Type", "application/json");
-    assert_eq!(tollgate.send(&no_text.as_shop()).status, 400);
+    assert_eq!(tollgate.send(&no_text.by_shop()).status, 400);
     assert!(upstream.seen().is_empty());
 }
 
@@ -380,11 +380,11 @@ fn every_refusal_is_a_status_in_the_senders_encoding() {
         };
         let mut cases = vec![
             (401, 16, request("/v1/logs", "x")),
-            (400, 3, request("/v1/logs", "x").as_shop()),
-            (404, 5, request("/nowhere", "x").as_shop()),
-            (405, 12, request("/v1/logs", "x").as_shop().method("PUT")),
-            (413, 8, request("/v1/logs", &"x".repeat(70_000)).as_shop()),
-            (415, 3, request("/v1/logs", "x").as_shop().header("Content-Encoding", "br")),
+            (400, 3, request("/v1/logs", "x").by_shop()),
+            (404, 5, request("/nowhere", "x").by_shop()),
+            (405, 12, request("/v1/logs", "x").by_shop().method("PUT")),
+            (413, 8, request("/v1/logs", &"x".repeat(70_000)).by_shop()),
+            (415, 3, request("/v1/logs", "x").by_shop().header("Content-Encoding", "br")),
         ];
         // Five wrong passwords, one too many after them; another name for each media type.
         let wrong = request("/v1/logs", "x").login(media_type, "wrong");
@@ -411,7 +411,7 @@ fn every_refusal_is_a_status_in_the_senders_encoding() {
             [Request::post("/v1/logs", log_request("hello")), Request::json("/v1/logs", SIGNALS[0].2)]
         {
             let media_type = request.headers[1].1.clone();
-            let answer = tollgate.send(&request.as_shop());
+            let answer = tollgate.send(&request.by_shop());
             assert_eq!(answer.status, status);
             assert_is_status(&answer, &media_type, code, &status.to_string());
         }
@@ -431,12 +431,12 @@ const SECURITY_HEADERS: [(&str, &str); 6] = [
 fn answers_of_all_kinds(tollgate: &Tollgate) -> Vec<Answer> {
     let request = Request::post("/v1/logs", log_request("hello"));
     let requests = [
-        (200, request.clone().as_shop()),
+        (200, request.clone().by_shop()),
         (401, request.clone()),
         (404, Request::post("/nowhere", "")),
         (405, request.clone().method("GET")),
-        (415, request.without("Content-Type").as_shop()),
-        (400, Request::json("/v1/logs", "[]").as_shop()),
+        (415, request.without("Content-Type").by_shop()),
+        (400, Request::json("/v1/logs", "[]").by_shop()),
     ];
     requests
         .iter()
@@ -470,7 +470,7 @@ fn every_answer_has_the_security_headers_and_an_id_and_names_no_server() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 6, "each request has an id of its own");
-    let own = Request::post("/v1/logs", log_request("hello")).as_shop().header("X-Request-Id", "mine");
+    let own = Request::post("/v1/logs", log_request("hello")).by_shop().header("X-Request-Id", "mine");
     assert_ne!(tollgate.send(&own).header("x-request-id"), Some("mine"));
 }
 
@@ -510,7 +510,7 @@ fn partial_success_and_warnings_come_through_in_both_encodings() {
         for ((signal, path, json), rejected_name) in SIGNALS.into_iter().zip(rejected_names) {
             let protobuf = vec![("Content-Type", "application/x-protobuf".to_owned())];
             upstream.behave(Behaviour::Answer(200, protobuf, partial(rejected, message)));
-            let answer = tollgate.send(&Request::post(path, log_request("hello")).as_shop());
+            let answer = tollgate.send(&Request::post(path, log_request("hello")).by_shop());
             assert_eq!(answer.status, 200, "{signal}");
             let response = ExportLogsServiceResponse::decode(&answer.body[..]).expect("a response");
             let told = response.partial_success.expect("a partial success");
@@ -524,7 +524,7 @@ fn partial_success_and_warnings_come_through_in_both_encodings() {
             let said = json!({ "partialSuccess": said });
             let media_type = vec![("Content-Type", "application/json".to_owned())];
             upstream.behave(Behaviour::Answer(200, media_type, said.to_string().into_bytes()));
-            let answer = tollgate.send(&Request::json(path, json).as_shop());
+            let answer = tollgate.send(&Request::json(path, json).by_shop());
             let told: Value = serde_json::from_slice(&answer.body).expect("a JSON response");
             assert_eq!((answer.status, &told), (200, &said), "{signal}");
         }
@@ -547,10 +547,10 @@ fn upstreams_that_say_little_mean_full_success() {
         ("somebody", Behaviour::Answer(202, typed("text/html"), b"<html>thanks</html>".to_vec())),
     ] {
         upstream.behave(behaviour);
-        let protobuf = tollgate.send(&Request::post("/v1/logs", log_request("hello")).as_shop());
+        let protobuf = tollgate.send(&Request::post("/v1/logs", log_request("hello")).by_shop());
         assert_eq!((protobuf.status, protobuf.text().as_str()), (200, ""), "{whose}");
         assert_eq!(protobuf.header("content-type"), Some("application/x-protobuf"), "{whose}");
-        let json = tollgate.send(&Request::json("/v1/logs", SIGNALS[0].2).as_shop());
+        let json = tollgate.send(&Request::json("/v1/logs", SIGNALS[0].2).by_shop());
         assert_eq!((json.status, json.text().as_str()), (200, "{}"), "{whose}");
         assert_eq!(json.header("content-type"), Some("application/json"), "{whose}");
     }
@@ -576,13 +576,13 @@ fn an_empty_batch_succeeds_without_asking_the_upstream() {
             ("an empty list", Request::json(path, &empty_list)),
         ];
         for (what, request) in requests {
-            let answer = tollgate.send(&request.as_shop());
+            let answer = tollgate.send(&request.by_shop());
             assert_eq!(answer.status, 200, "{path} {what}: {}", answer.text());
             assert_eq!(tollgate.access_line(&answer)["outcome"], "answered", "{path} {what}");
         }
         // Another signal's data is not nothing: whoever decodes it says what is wrong.
         let other = format!("{{\"{list}\":5,\"other\":[{{}}]}}");
-        assert_eq!(tollgate.send(&Request::json(path, &other).as_shop()).status, 400, "{other}");
+        assert_eq!(tollgate.send(&Request::json(path, &other).by_shop()).status, 400, "{other}");
     }
     assert_eq!(upstream.seen().len(), 3);
 }
@@ -592,7 +592,7 @@ fn zero_bytes_that_are_said_to_be_compressed_are_a_loss() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = Tollgate::start(&config(&upstream));
     for (lost, compression) in [(1.0, "gzip"), (2.0, "deflate"), (3.0, "zstd")] {
-        let request = Request::post("/v1/logs", "").as_shop().header("Content-Encoding", compression);
+        let request = Request::post("/v1/logs", "").by_shop().header("Content-Encoding", compression);
         let answer = tollgate.send(&request);
         assert_eq!(answer.status, 400, "{compression}");
         assert!(answer.status_message().contains("--protocol http2"), "{compression}");
@@ -615,7 +615,7 @@ fn zero_bytes_through_a_trusted_tunnel_are_answered_as_configured() {
         );
     }
     let tollgate = Tollgate::start(&config);
-    let empty = Request::post("/v1/logs", "").as_shop().header("Cf-Ray", "8f2c1e0b7d4a9c33-FRA");
+    let empty = Request::post("/v1/logs", "").by_shop().header("Cf-Ray", "8f2c1e0b7d4a9c33-FRA");
     let send = |listener: &str, request: &Request| Connection::tcp(tollgate.address(listener)).send(request);
     for (expected, empty_body) in [(1.0, 400_u16), (2.0, 200), (3.0, 503)] {
         let answer = send(&format!("tunnel{empty_body}"), &empty);
@@ -642,7 +642,7 @@ fn zero_bytes_through_a_trusted_tunnel_are_answered_as_configured() {
 fn an_answer_to_a_broken_message_is_read_as_far_as_it_goes() {
     let upstream = Upstream::start(Behaviour::Answer(200, Vec::new(), vec![0x0a, 0x05, 0x08, 0x02]));
     let tollgate = Tollgate::start(&config(&upstream));
-    let answer = tollgate.send(&Request::post("/v1/logs", log_request("hello")).as_shop());
+    let answer = tollgate.send(&Request::post("/v1/logs", log_request("hello")).by_shop());
     assert_eq!(answer.status, 200, "the upstream took the batch");
     for (number, field) in protobuf_fields(&answer.body) {
         assert!(matches!((number, field), (1, Field::Bytes(_))), "a response that can be read");

@@ -103,7 +103,7 @@ fn records_refused_since_they_no_longer_fit_the_upstream_are_refused() {
     let config = config(&upstream) + "compression = \"none\"\nlimits = { body = \"100KiB\" }\n";
     let tollgate = Tollgate::start(&config);
     let large = compress("gzip", &log_requests(&["x".repeat(200 << 10).as_str()]));
-    let request = Request::post("/v1/logs", large).as_shop().header("Content-Encoding", "gzip");
+    let request = Request::post("/v1/logs", large).by_shop().header("Content-Encoding", "gzip");
     let answer = tollgate.send(&request);
     assert_eq!(answer.status, 413);
     assert!(answer.status_message().contains("102400 bytes"), "{}", answer.text());
@@ -121,7 +121,7 @@ fn records_of_json_are_counted_as_those_of_protobuf_are() {
     for (path, body, signal, expected) in
         [("/v1/metrics", metrics, "metrics", 3.0), ("/v1development/profiles", profiles, "profiles", 0.0)]
     {
-        assert_eq!(tollgate.send(&Request::json(path, body).as_shop()).status, 200);
+        assert_eq!(tollgate.send(&Request::json(path, body).by_shop()).status, 200);
         assert_eq!(balance(&tollgate, "shop", signal), [expected, 0.0, 0.0], "{signal}");
     }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn batch() -> Request {
-    Request::post("/v1/logs", log_request("hello")).as_shop()
+    Request::post("/v1/logs", log_request("hello")).by_shop()
 }
 
 fn start(timeouts: &str) -> (Tollgate, Upstream) {

@@ -62,7 +62,7 @@ impl Request {
     }
 
     /// The credentials of the tenant `shop`.
-    pub fn as_shop(self) -> Self {
+    pub fn by_shop(self) -> Self {
         self.login("oxygen", "secret")
     }
 
