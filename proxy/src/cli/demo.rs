@@ -54,7 +54,10 @@ struct Folder(PathBuf);
 impl Folder {
     fn create() -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("tollgate-demo-{}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("making {}", path.display()))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("making {}", path.display()))?;
         Ok(Self(path))
     }
 

@@ -207,7 +207,10 @@ impl Server {
         match result {
             Ok(()) => tracing::info!("configuration reloaded"),
             Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "reload failed, the configuration before goes on");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "reload failed, the configuration before goes on"
+                );
             }
         }
     }
@@ -215,13 +218,15 @@ impl Server {
     /// Everything that can fail comes first: sockets, then upstreams. Then all is swapped.
     fn take(&self, config: Config) -> anyhow::Result<()> {
         let mut listeners = self.listeners.lock();
-        let is_new = |bind: &listener::Bind| !listeners.iter().any(|listener| listener.config().bind == *bind);
+        let is_new =
+            |bind: &listener::Bind| !listeners.iter().any(|listener| listener.config().bind == *bind);
         let new: Vec<_> =
             config.listeners.iter().filter(|(listener, _)| is_new(&listener.bind)).cloned().collect();
         let bound = bind(new.iter().map(|(listener, _)| &listener.bind))?;
         let before = self.state.load_full();
         let build = Build { config: &config, shared: self.shared.clone(), previous: Some(&before) };
-        let state = build.build().map_err(|(upstream, error)| anyhow::anyhow!("upstream {upstream}: {error}"))?;
+        let state =
+            build.build().map_err(|(upstream, error)| anyhow::anyhow!("upstream {upstream}: {error}"))?;
         let state = Arc::new(state);
 
         let (kept, removed): (Vec<_>, Vec<_>) = listeners.drain(..).partition(|listener| {
@@ -233,9 +238,10 @@ impl Server {
                 listener.reconfigure(wanted.clone(), Door::new(door.clone(), state.clone()));
             }
         }
-        let started = bound.into_iter().zip(new).map(|(bound, (listener, door))| {
-            start(bound, listener, Door::new(door, state.clone()))
-        });
+        let started = bound
+            .into_iter()
+            .zip(new)
+            .map(|(bound, (listener, door))| start(bound, listener, Door::new(door, state.clone())));
         *listeners = kept.into_iter().chain(started).collect();
         let limit = config.drain_timeout;
         for listener in removed {

@@ -24,12 +24,18 @@ use toml::{
 const GATHERED: [&str; 5] = ["auth", "defaults", "listener", "tenant", "upstream"];
 
 /// One file, as read.
-#[derive(Debug)]
 pub struct Source {
     /// Its path as it was given: what diagnostics show.
     pub path: PathBuf,
     /// Its text.
     pub text: String,
+}
+
+impl fmt::Debug for Source {
+    /// Never shows the text, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
 }
 
 impl Source {
