@@ -30,7 +30,7 @@ pub(super) struct DemoArgs {
 
 pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let folder = Folder::create()?;
-    let runtime = serve::runtime(2)?;
+    let runtime = serve::runtime()?;
     runtime.block_on(async {
         let collector = TcpListener::bind("127.0.0.1:0").await.context("starting the demo's collector")?;
         let config = folder.configure(args.listen, collector.local_addr()?)?;
