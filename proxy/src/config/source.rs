@@ -235,7 +235,7 @@ fn read_file(path: &Path, asked_at: Option<&Place>, reader: &mut Reader) -> Opti
         }
     };
     let file = reader.sources.len();
-    let (tree, errors) = DeTable::parse_recoverable(&text);
+    let (tree, mut errors) = DeTable::parse_recoverable(&text);
     let mut table = table(tree.into_inner(), file, reader);
     if !errors.is_empty() {
         // Of what only seems to be there, nothing is shown and nothing is followed.
@@ -243,13 +243,12 @@ fn read_file(path: &Path, asked_at: Option<&Place>, reader: &mut Reader) -> Opti
         table.take("include");
     }
     let source = Source { path: path.to_owned(), text };
-    let mut last_line = 0;
-    for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
-        let (line, _) = source.position(error.span().map_or(0, |span| span.start));
-        if line > last_line {
-            reader.report_fatal(syntax_error(error, &source.text, file));
-            last_line = line;
-        }
+    let line = |error: &toml::de::Error| source.position(error.span().map_or(0, |span| span.start)).0;
+    errors.sort_by_key(|error| error.span().map(|span| span.start));
+    errors.truncate(SYNTAX_ERRORS_MAX);
+    errors.dedup_by_key(|error| line(error));
+    for error in &errors {
+        reader.report_fatal(syntax_error(error, &source.text, file));
     }
     reader.sources.push(source);
     Some(table)

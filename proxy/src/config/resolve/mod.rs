@@ -24,6 +24,7 @@ use listener::{Address, Listener};
 use std::{
     collections::{HashMap, hash_map::Entry},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 use tenant::Tenant;
@@ -48,6 +49,8 @@ pub struct Document {
     answer_headers: Vec<(HeaderName, HeaderValue)>,
     failures: FailureLimits,
     listeners: Vec<Option<Listener>>,
+    /// The upstreams that `[defaults.tenant]` names.
+    default_upstreams: Vec<Located<Arc<str>>>,
     tenants: Vec<Tenant>,
     upstreams: Vec<Upstream>,
     admin: Option<Located<SocketAddr>>,
@@ -81,15 +84,15 @@ pub fn document(s: &mut Section) -> Document {
         failures: s.table("auth", "How senders prove who they are.", |s| {
             s.table("failures", "How many wrong logins are borne.", process::failures)
         }),
-        tenants: {
-            s.table("defaults", "What counts where a table does not say otherwise.", |s| {
-                s.table("tenant", "What counts for every tenant that does not say otherwise.", |s| {
-                    tenant::shared(s, &Located { value: "NAME".to_owned(), place: None });
-                });
-            });
-            let fallback = Some(("defaults.tenant", ["defaults", "tenant"]));
-            s.named("tenant", "Who may send, what, how much and where to.", fallback, tenant::tenant)
-        },
+        default_upstreams: s.table("defaults", "What counts where a table does not say otherwise.", |s| {
+            s.table("tenant", "What counts for every tenant that does not say otherwise.", tenant::defaults)
+        }),
+        tenants: s.named(
+            "tenant",
+            "Who may send, what, how much and where to.",
+            Some(("defaults.tenant", ["defaults", "tenant"])),
+            tenant::tenant,
+        ),
         upstreams: s.named("upstream", "A destination.", None, upstream::upstream),
         admin: s
             .optional_table(
@@ -182,6 +185,9 @@ impl Document {
         let by_name: HashMap<&str, &Upstream> =
             self.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream)).collect();
         let names: Vec<&str> = self.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+        for named in self.default_upstreams.iter().filter(|named| !by_name.contains_key(&*named.value)) {
+            reader.report(unknown(&named.value, &named.place, "upstream", &names));
+        }
         let mut unused = by_name.clone();
         for tenant in &self.tenants {
             for named in &tenant.upstreams {

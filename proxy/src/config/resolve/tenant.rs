@@ -93,15 +93,21 @@ pub fn tenant(s: &mut Section, name: &Located<String>) -> Tenant {
     }
 }
 
+/// Reads `[defaults.tenant]`, which every tenant falls back on: here only its own mistakes count, and
+/// the upstreams it names.
+pub fn defaults(s: &mut Section) -> Vec<Located<Arc<str>>> {
+    shared(s, &Located { value: "NAME".to_owned(), place: None }).upstreams.1
+}
+
 /// What `[defaults.tenant]` can say for every tenant.
-pub struct Shared {
+struct Shared {
     upstreams: (Upstreams, Vec<Located<Arc<str>>>),
     limits: Limits,
     upstream_headers: Entries<HeaderName, HeaderValue>,
 }
 
 /// Reads the keys that `[defaults.tenant]` can have too.
-pub fn shared(s: &mut Section, name: &Located<String>) -> Shared {
+fn shared(s: &mut Section, name: &Located<String>) -> Shared {
     let doc =
         "Where to: one upstream's name, or one for each signal. A signal that has none is refused with 403.";
     let upstreams = match s.either("upstream", doc, UPSTREAM, upstream_of_each_signal) {
