@@ -7,6 +7,8 @@
 //! its keys guard nothing. The clock stands at 2090-01-01. `UPDATE_EXPECT=1 cargo test` writes what is
 //! said now; read the difference before it is committed.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 use proptest::prelude::*;
 use std::{
     collections::HashMap,
