@@ -109,9 +109,8 @@ impl Server {
             ),
             None => None,
         };
-        let workers = Workers::start(config.workers)
-            .context("starting the workers")
-            .map_err(StartError::Runtime)?;
+        let workers =
+            Workers::start(config.workers).context("starting the workers").map_err(StartError::Runtime)?;
         let listeners = bound.into_iter().zip(&config.listeners).map(|(bound, (listener, door))| {
             start(bound, listener.clone(), Door::new(door.clone(), state.clone()), &workers)
         });
@@ -239,12 +238,9 @@ impl Server {
                 listener.reconfigure(wanted.clone(), Door::new(door.clone(), state.clone()));
             }
         }
-        let started = bound
-            .into_iter()
-            .zip(new)
-            .map(|(bound, (listener, door))| {
-                start(bound, listener, Door::new(door, state.clone()), &self.workers)
-            });
+        let started = bound.into_iter().zip(new).map(|(bound, (listener, door))| {
+            start(bound, listener, Door::new(door, state.clone()), &self.workers)
+        });
         *listeners = kept.into_iter().chain(started).collect();
         let limit = config.drain_timeout;
         for listener in removed {
