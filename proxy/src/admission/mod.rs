@@ -1,6 +1,82 @@
 //! May it come in now: rates, permits and the memory budget.
 //!
 //! A denial is a successful decision: it says what was full and when to come back.
+//!
+//! A request passes three gates before its body is read, its tenant's, its upstream's and the one over
+//! all, and holds a [`Permit`] of each until it is dropped. Either all three let it in or none keeps
+//! anything of it. There is no lock, no timer and no queue: who does not fit is told so at once.
+
+mod gate;
+mod permit;
+#[cfg(test)]
+mod tests;
+
+pub use gate::{Capacity, Gate};
+pub use permit::{Permit, STEP_BYTES, admit};
+
+use std::time::Duration;
+
+/// Not now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denial {
+    /// Whose limit it is.
+    pub scope: Scope,
+    /// Which limit.
+    pub limit: Limit,
+    /// When to try again. For rates it is exact; where others have to end first, a second.
+    pub retry_after: Duration,
+}
+
+/// Whose limit it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The tenant's.
+    Tenant,
+    /// The upstream's, whoever sends to it.
+    Upstream,
+    /// That of all tenants together.
+    All,
+}
+
+/// Which limit was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Requests per second.
+    RequestsPerSecond,
+    /// Bytes per second.
+    BytesPerSecond,
+    /// Requests in flight.
+    InFlight,
+    /// Bytes in flight.
+    InFlightBytes,
+}
+
+impl Scope {
+    /// The name in metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Upstream => "upstream",
+            Self::All => "all",
+        }
+    }
+}
+
+impl Limit {
+    /// Every limit, in the order of documentation and metrics.
+    pub const ALL: [Limit; 4] =
+        [Limit::RequestsPerSecond, Limit::BytesPerSecond, Limit::InFlight, Limit::InFlightBytes];
+
+    /// The name in configuration, metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RequestsPerSecond => "requests_per_second",
+            Self::BytesPerSecond => "bytes_per_second",
+            Self::InFlight => "in_flight",
+            Self::InFlightBytes => "in_flight_bytes",
+        }
+    }
+}
 
 /// Limits of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,102 @@
+//! Permission to come in, from three gates at once.
+
+use super::{Denial, Gate, Limit, Scope};
+use std::{fmt, sync::Arc, time::Duration};
+
+/// In what steps bytes are taken for a body whose length is not known: few enough that the counting
+/// costs nothing, small enough that a small body holds little.
+pub const STEP_BYTES: u64 = 64 << 10;
+
+/// A request that is in. It holds its place, and the bytes reserved for it, until it is dropped.
+#[must_use = "the request is in only while this is held"]
+pub struct Permit {
+    gates: [Arc<Gate>; 3],
+    bytes: u64,
+}
+
+const SCOPES: [Scope; 3] = [Scope::Tenant, Scope::Upstream, Scope::All];
+
+/// Admits a request before its body is read. An announced length is reserved, not allocated.
+///
+/// # Errors
+/// [`Denial`], when one of the gates has no room; then none of them keeps anything of the request.
+pub fn admit(
+    tenant: &Arc<Gate>,
+    upstream: &Arc<Gate>,
+    all: &Arc<Gate>,
+    announced: Option<u64>,
+) -> Result<Permit, Denial> {
+    let now_ns = tenant.clock.now_ns();
+    let bytes = announced.unwrap_or(0);
+    let gates = [tenant, upstream, all];
+    pass(gates, |gate| gate.enter(bytes, now_ns), |gate| gate.take_back(bytes))?;
+    Ok(Permit { gates: gates.map(Arc::clone), bytes })
+}
+
+impl Permit {
+    /// Makes sure that so many bytes in total are reserved, before and after decompression together;
+    /// takes more in steps of [`STEP_BYTES`], and never gives any back before the end.
+    ///
+    /// # Errors
+    /// [`Denial`], when one of the gates has no room; then what was reserved before stays reserved.
+    pub fn reserve(&mut self, total_bytes_held: u64) -> Result<(), Denial> {
+        if total_bytes_held <= self.bytes {
+            return Ok(());
+        }
+        let missing = total_bytes_held - self.bytes;
+        let step = total_bytes_held
+            .checked_next_multiple_of(STEP_BYTES)
+            .map_or(missing, |rounded| rounded - self.bytes);
+        // Near a limit, exactly what is missing may fit where a whole step does not.
+        let taken = match self.hold(step) {
+            Ok(()) => step,
+            Err(denial) if step == missing => return Err(denial),
+            Err(_) => self.hold(missing).map(|()| missing)?,
+        };
+        self.bytes += taken;
+        Ok(())
+    }
+
+    /// Charges bytes read from the wire to the bytes-per-second budgets. What was read was read: a
+    /// budget may go into debt, and then lets nothing in until it is paid off.
+    pub fn charge(&self, wire_bytes_read: u64) {
+        let now_ns = self.gates[0].clock.now_ns();
+        self.gates.iter().for_each(|gate| gate.charge(wire_bytes_read, now_ns));
+    }
+
+    /// The bytes reserved now.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn hold(&self, bytes: u64) -> Result<(), Denial> {
+        pass(self.gates.each_ref(), |gate| gate.hold(bytes), |gate| gate.let_go(bytes))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gates.iter().for_each(|gate| gate.leave(self.bytes));
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// Takes from every gate, or gives back what the first ones gave.
+fn pass(
+    gates: [&Arc<Gate>; 3],
+    take: impl Fn(&Gate) -> Result<(), (Limit, Duration)>,
+    give_back: impl Fn(&Gate),
+) -> Result<(), Denial> {
+    for (index, gate) in gates.into_iter().enumerate() {
+        if let Err((limit, retry_after)) = take(gate) {
+            gates[..index].iter().for_each(|passed| give_back(passed));
+            return Err(Denial { scope: SCOPES[index], limit, retry_after });
+        }
+    }
+    Ok(())
+}
