@@ -1,5 +1,7 @@
 //! Every metric and log event by name, in one place. Every room may know this one.
 
+pub mod events;
+
 /// How and what is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {

@@ -1,4 +1,29 @@
 //! Who is this: credentials, their verification, and the limit on failed logins.
+//!
+//! A sender's way: a Basic credential that verified before is known by its keyed digest, a bearer
+//! token by one look-up; neither waits, locks, or is ever limited. What is not known yet is charged as
+//! a failure, hashed on a few threads of low priority, and refunded if it was good. From then on it is
+//! known: each credential has one place for the digest of the one secret that fits it, so that no
+//! flood of bad logins can push a good sender out, and nothing has to be evicted.
+//!
+//! Whoever fails learns nothing from it: an unknown user, a wrong password, an expired credential and
+//! another tenant's door give the same answer, after the same work. (Users whose hashes have other
+//! parameters than most do take another time.)
+//!
+//! The room knows no HTTP beyond the `Authorization` header, and no status.
+
+mod authenticate;
+mod directory;
+mod failures;
+pub mod hash;
+mod header;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+pub use authenticate::{Address, Attempt, Counters, Denial, Tenants};
+pub use directory::Known;
+pub use hash::{HashError, PasswordHash, Secret, SecretError, parse_token_hash};
 
 use std::{
     fmt,
@@ -23,6 +48,9 @@ pub struct Credential {
     /// Its name in metrics and logs: `name` of the configuration, else the user name (with
     /// `-2`, `-3` … where one user has several), else `token-1` ….
     pub name: Arc<str>,
+    /// The only door of its tenant, as `/shop`; none: the bare paths. At any other door it is refused
+    /// as if it were unknown.
+    pub path_prefix: Option<Arc<str>>,
     /// The proof.
     pub proof: Proof,
     /// From when on it is refused.
@@ -30,7 +58,7 @@ pub struct Credential {
 }
 
 /// What a sender has to show.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Proof {
     /// HTTP Basic (RFC 7617).
     Basic {
@@ -58,53 +86,6 @@ impl fmt::Debug for Proof {
             Proof::Bearer(_) | Proof::SlowBearer(_) => f.write_str("Bearer"),
         }
     }
-}
-
-/// A password hash in PHC (`$argon2id$…`) or bcrypt (`$2b$…`) form, checked to be well formed and
-/// within the cost limits.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct PasswordHash(Arc<str>);
-
-impl fmt::Debug for PasswordHash {
-    /// Never shows the hash.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PasswordHash(…)")
-    }
-}
-
-/// Why a hash cannot be used. `Display` says what would be right.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum HashError {
-    /// Fields between `$` are missing: a shell or Compose took them for variables.
-    #[error("its `$` fields are missing, as if a shell or Docker Compose had replaced them as variables")]
-    Eaten,
-    /// Not a hash that Tollgate knows.
-    #[error("{0}")]
-    Unknown(String),
-    /// Parameters below the floor: too cheap to try out.
-    #[error("too weak: {0}")]
-    Weak(String),
-    /// Parameters that cost more than about a second of CPU.
-    #[error("too costly: {0}")]
-    Costly(String),
-}
-
-impl PasswordHash {
-    /// Reads a hash.
-    ///
-    /// # Errors
-    /// [`HashError`], with the remedy in its text.
-    pub fn parse(text: &str) -> Result<Self, HashError> {
-        Ok(Self(text.into()))
-    }
-}
-
-/// Reads `sha256:` and 64 hexadecimal digits (or unpadded base64url of 32 bytes).
-///
-/// # Errors
-/// [`HashError::Unknown`] says what would be right.
-pub fn parse_token_hash(_text: &str) -> Result<[u8; 32], HashError> {
-    Err(HashError::Unknown("not yet".into()))
 }
 
 /// The limit on failed logins.
