@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -42,10 +42,12 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.incoming {
-            Some(incoming) => Pin::new(incoming).poll_frame(cx),
-            None => Poll::Ready(None),
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(incoming).poll_frame(cx));
+        if frame.is_none() {
+            self.incoming = None; // nothing is left to read away
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -67,6 +69,7 @@ impl Drop for Body {
             connection.reads_away(true);
             runtime.spawn(async move {
                 let _ = tokio::time::timeout(DRAIN_TIME, read_away(&mut incoming)).await;
+                drop(incoming);
                 connection.reads_away(false);
             });
         }

@@ -17,7 +17,7 @@ use tokio::time::{Sleep, sleep};
 /// What a buffer begins with, whatever length is announced: a sender has to send to make it grow.
 const FIRST_BYTES: usize = 64 << 10;
 /// How much a buffer may grow in one step, as a multiple of what has arrived.
-const GROWTH: usize = 8;
+const GROWTH: usize = 16;
 /// Bytes that are inflated between two looks at the limits.
 const INFLATE_STEP: usize = 64 << 10;
 /// The largest window of a zstd stream, as a power of two: 8 MiB, which RFC 8878 (3.1.1.1.2)
@@ -92,6 +92,9 @@ where
             buffer.reserve_exact(capacity - buffer.len());
         }
         buffer.extend_from_slice(&data);
+        if body.is_end_stream() {
+            return Ok(buffer.into()); // an announced length is reached: no need to ask again
+        }
     }
 }
 

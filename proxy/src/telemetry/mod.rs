@@ -14,6 +14,8 @@ pub use access::{Access, AccessLog, Steps};
 pub use log::LogGuard;
 pub use metrics::{Metric, Metrics, Samples, Source};
 
+pub mod events;
+
 /// How and what is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
@@ -77,7 +79,7 @@ impl Outcome {
 
 /// A number for each thread, given out in turn: which shard of a log or a counter is the thread's.
 /// Threads of the same shard are correct, only slower.
-fn thread_number() -> usize {
+pub fn thread_number() -> usize {
     use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
     static NEXT: AtomicUsize = AtomicUsize::new(0);

@@ -86,7 +86,8 @@ impl PasswordHash {
         let fits = match &*self.0 {
             Kind::Argon2id { memory_kib, passes, lanes, salt, output } => {
                 let params = Params::new(*memory_kib, *passes, *lanes, Some(output.len()));
-                let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(|_| OutOfMemory)?);
+                let argon2 =
+                    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(|_| OutOfMemory)?);
                 let mut computed = vec![0; output.len()];
                 argon2.hash_password_into(secret, salt, &mut computed).map_err(|_| OutOfMemory)?;
                 verify_slices_are_equal(&computed, output).is_ok()
@@ -160,7 +161,10 @@ fn parse_argon2id(text: &str) -> Result<Kind, HashError> {
              wanted; {REMEDY}"
         )));
     }
-    if memory_kib > ARGON2_MEMORY_KIB_MAX || work_kib > u64::from(ARGON2_WORK_KIB_MAX) || lanes > ARGON2_LANES_MAX {
+    if memory_kib > ARGON2_MEMORY_KIB_MAX
+        || work_kib > u64::from(ARGON2_WORK_KIB_MAX)
+        || lanes > ARGON2_LANES_MAX
+    {
         return Err(HashError::Costly(format!(
             "m={memory_kib},t={passes},p={lanes}; at most m={ARGON2_MEMORY_KIB_MAX}, m × t = {ARGON2_WORK_KIB_MAX} \
              and p={ARGON2_LANES_MAX} are taken; {REMEDY}"
@@ -171,7 +175,9 @@ fn parse_argon2id(text: &str) -> Result<Kind, HashError> {
 
 fn parse_bcrypt(text: &str) -> Result<Kind, HashError> {
     let parts: bcrypt::HashParts = text.parse().map_err(|_| {
-        HashError::Unknown(format!("a bcrypt hash that cannot be read: cut off, or its `$` replaced; {REMEDY}"))
+        HashError::Unknown(format!(
+            "a bcrypt hash that cannot be read: cut off, or its `$` replaced; {REMEDY}"
+        ))
     })?;
     let log2_rounds = parts.get_cost();
     if log2_rounds < BCRYPT_COST_MIN {
@@ -202,7 +208,9 @@ fn diagnose(text: &str) -> HashError {
         }
         _ => FOREIGN
             .iter()
-            .find(|(prefix, _)| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
+            .find(|(prefix, _)| {
+                text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            })
             .map_or("not a password hash (clear text never stands in a configuration)", |(_, what)| what),
     };
     HashError::Unknown(format!("{what}; {REMEDY}"))
@@ -239,7 +247,10 @@ fn looks_eaten(text: &str) -> bool {
         [b'2', b'a' | b'b' | b'y', c, d, ..] => c.is_ascii_digit() && d.is_ascii_digit(),
         _ => false,
     };
-    let bcrypt_in_shell = matches!(bytes, [b'a' | b'b' | b'y', b'0'..=b'9'] | [b'a' | b'b' | b'y', b'0'..=b'9', b'.' | b'/', ..]);
+    let bcrypt_in_shell = matches!(
+        bytes,
+        [b'a' | b'b' | b'y', b'0'..=b'9'] | [b'a' | b'b' | b'y', b'0'..=b'9', b'.' | b'/', ..]
+    );
     argon2 || (fields < 3 && (bcrypt || bcrypt_in_shell))
 }
 
@@ -249,10 +260,13 @@ fn looks_eaten(text: &str) -> bool {
 /// [`HashError::Unknown`] says what would be right.
 pub fn parse_token_hash(text: &str) -> Result<[u8; 32], HashError> {
     let text = text.trim();
-    let unknown = |what: &str| HashError::Unknown(format!("{what}; `tollgate hash-password --token` makes one"));
+    let unknown =
+        |what: &str| HashError::Unknown(format!("{what}; `tollgate hash-password --token` makes one"));
     let Some(digits) = text.strip_prefix(TOKEN_HASH_PREFIX) else {
         return Err(match text {
-            _ if text.starts_with(TOKEN_PREFIX) => unknown("the token itself in clear text, where its hash belongs"),
+            _ if text.starts_with(TOKEN_PREFIX) => {
+                unknown("the token itself in clear text, where its hash belongs")
+            }
             _ if decode_hex(text).is_some() => unknown("`sha256:` is missing in front"),
             _ => unknown("not the hash of a token, `sha256:` and 64 hexadecimal digits"),
         });
@@ -268,7 +282,8 @@ const TOKEN_PREFIX: &str = "tg_";
 fn decode_hex(digits: &str) -> Option<[u8; 32]> {
     let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
     bytes?.try_into().ok()
 }
 
@@ -369,4 +384,162 @@ impl Drop for Secret {
 pub(super) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     hint::black_box(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARGON2ID: &str =
+        "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI";
+
+    fn text(error: HashError) -> String {
+        error.to_string()
+    }
+
+    #[test]
+    fn what_it_makes_it_takes_and_verifies() {
+        for made in [argon2id(b"secret").unwrap(), bcrypt(b"secret").unwrap()] {
+            let hash = PasswordHash::parse(&format!(" {made}\n")).unwrap();
+            assert!(hash.verify(b"secret").unwrap());
+            assert!(!hash.verify(b"Secret").unwrap());
+            assert!(!PasswordHash::decoy(hash.cost()).verify(b"secret").unwrap());
+            assert_eq!(PasswordHash::decoy(hash.cost()).cost(), hash.cost());
+        }
+        assert!(argon2id(b"secret").unwrap().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert_eq!(argon2id(b""), Err(SecretError::Empty));
+        assert_eq!(argon2id(b"a\0b"), Err(SecretError::Nul));
+        assert_eq!(bcrypt(&[b'a'; 73]), Err(SecretError::TooLong));
+    }
+
+    #[test]
+    fn hashes_of_other_programs() {
+        for (secret, hash) in [
+            // Caddy's documentation, PHP's and the reference implementation's tests.
+            ("rasmuslerdorf", "$2y$10$.vGA1O9wmRjrwAVXD98HNOgsNpDczlqm3Jq7KnEd1rVAGv3Fykk1a"),
+            (
+                "password",
+                "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+            ),
+        ] {
+            let parsed = PasswordHash::parse(hash).unwrap();
+            assert!(parsed.verify(secret.as_bytes()).unwrap(), "{hash}");
+            assert!(!parsed.verify(b"other").unwrap());
+        }
+    }
+
+    #[test]
+    fn too_weak_and_too_costly() {
+        let argon2 = |parameters: &str| PasswordHash::parse(&ARGON2ID.replace("m=19456,t=2,p=1", parameters));
+        for good in [
+            "m=4096,t=5,p=1",
+            "m=7168,t=5,p=1",
+            "m=12288,t=3,p=1",
+            "m=47104,t=1,p=1",
+            "m=65536,t=3,p=4",
+            "m=262144,t=4,p=1",
+        ] {
+            assert!(argon2(good).is_ok(), "{good}");
+        }
+        for weak in ["m=4095,t=100,p=1", "m=4096,t=3,p=1", "m=19455,t=1,p=1"] {
+            assert!(matches!(argon2(weak), Err(HashError::Weak(_))), "{weak}");
+        }
+        for costly in ["m=262145,t=1,p=1", "m=262144,t=5,p=1", "m=19456,t=4294967295,p=1", "m=19456,t=2,p=17"]
+        {
+            assert!(matches!(argon2(costly), Err(HashError::Costly(_))), "{costly}");
+        }
+        for bad in ["m=19456,t=2", "m=19456,t=2,p=0", "m=19456,t=2,p=1,keyid=AAAA", "m=x,t=2,p=1"] {
+            let expected = bad == "m=19456,t=2";
+            assert_eq!(argon2(bad).is_ok(), expected, "{bad}");
+        }
+        let bcrypt = |cost: u32| {
+            PasswordHash::parse(&format!(
+                "$2a${cost:02}$.vGA1O9wmRjrwAVXD98HNOgsNpDczlqm3Jq7KnEd1rVAGv3Fykk1a"
+            ))
+        };
+        assert!(matches!(bcrypt(7), Err(HashError::Weak(_))));
+        assert!(bcrypt(8).is_ok() && bcrypt(14).is_ok());
+        assert!(matches!(bcrypt(15), Err(HashError::Costly(_))));
+        assert!(matches!(bcrypt(31), Err(HashError::Costly(_))));
+    }
+
+    #[test]
+    fn dollars_that_were_eaten() {
+        for eaten in [
+            // A shell, double quotes; the same by a shell that keeps digits; Compose; `sed s/.//`.
+            "=19=19456,t=2,p=1",
+            "=19=19456,t=2,p=1/abc+def",
+            "argon2id=19=19456,t=2,p=1",
+            "$argon2id=19,m=19456,t=2,p=1",
+            "argon2idv=19m=19456,t=2,p=1c29tZXNhbHQMTIz",
+            "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ",
+            "a4/vGA1O9wmRjr",
+            "a4",
+            "b2.vGA",
+            "2a14abc",
+            "$2a14abc",
+            "2y$10$.vGA1O9wmRjrwAVXD98HNOgsNpDczlqm3Jq7KnEd1rVAGv3Fykk1a",
+            "2b12.vGA1O9wmRjrwAVXD98HNOgsNpDczlqm3Jq7KnEd1rVAGv3Fykk1a",
+        ] {
+            assert_eq!(PasswordHash::parse(eaten).unwrap_err(), HashError::Eaten, "{eaten}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_hash_is_told_the_remedy_and_never_shown() {
+        for (given, says) in [
+            ("", "empty"),
+            ("hunter2-in-clear", "not a password hash"),
+            ("$2", "not a password hash"),
+            ("$", "not a password hash"),
+            ("é€", "not a password hash"),
+            ("JDJhJDE0JExuenZ3", "base64"),
+            ("{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "SHA"),
+            ("$apr1$abcdefgh$abcdefghijklmnopqrstuv", "MD5"),
+            ("$6$salt$hash", "SHA-512"),
+            ("$$2a$$14$$abc", "doubled"),
+            (&ARGON2ID.replace("argon2id", "argon2i"), "argon2id"),
+            (&ARGON2ID.replace("argon2id", "argon2d"), "argon2id"),
+            (&ARGON2ID.replace("v=19", "v=16"), "version 19"),
+            (&ARGON2ID.replace("c29tZXNhbHRzb21lc2FsdA", "!"), "cannot be read"),
+            ("$2a$10$short", "cannot be read"),
+            ("sha256:abc", "token_hash"),
+            ("tg_abc", "clear text"),
+        ] {
+            let message = text(PasswordHash::parse(given).unwrap_err());
+            assert!(message.contains(says), "{given}: {message}");
+            assert!(message.contains("tollgate hash-password"), "{message}");
+            assert!(given.len() < 6 || !message.contains(given), "{message}");
+        }
+    }
+
+    #[test]
+    fn token_hashes() {
+        let (clear, hash) = token();
+        assert_eq!((clear.len(), &clear[..3], hash.len()), (46, "tg_", 71));
+        assert_ne!(token().0, clear);
+        let digest = parse_token_hash(&hash).unwrap();
+        assert_eq!(digest, token_digest(clear.as_bytes()));
+        assert_eq!(parse_token_hash(&hash.to_uppercase().replace("SHA256", "sha256")), Ok(digest));
+        let short = format!("sha256:{}", general_purpose::URL_SAFE_NO_PAD.encode(digest));
+        assert_eq!(parse_token_hash(&short), Ok(digest));
+        for (given, says) in [
+            (clear.as_str(), "clear text"),
+            (&hash[7..], "in front"),
+            ("", "not the hash"),
+            ("sha256:", "64 hexadecimal"),
+            (&hash[..70], "64 hexadecimal"),
+            (&format!("{hash}0"), "64 hexadecimal"),
+        ] {
+            let message = text(parse_token_hash(given).unwrap_err());
+            assert!(message.contains(says) && message.contains("hash-password --token"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_wiped_is_gone() {
+        let mut bytes = *b"secret";
+        wipe(&mut bytes);
+        assert_eq!(bytes, [0; 6]);
+    }
 }
