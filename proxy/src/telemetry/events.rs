@@ -1,5 +1,6 @@
 //! Log events that operators and their tools rely on. Their form is documented and kept.
 
+use crate::otlp::Signal;
 use std::fmt::{self, Write};
 
 /// A sender failed to log in: target `tollgate::auth`, level WARN, message `login failed`.
@@ -32,6 +33,42 @@ pub fn login_failed(
         listener,
         "login failed"
     );
+}
+
+/// Zero bytes arrived where a message was meant: a tunnel lost it.
+pub fn body_lost(tenant: &str, signal: Signal, listener: &str) {
+    tracing::warn!(
+        tenant,
+        signal = signal.name(),
+        listener,
+        hint = "cloudflared loses bodies of unknown length over QUIC: run it with --protocol http2",
+        "body lost"
+    );
+}
+
+/// An upstream refuses whatever is sent: a mistake that the operator has to mend, while senders keep
+/// trying.
+pub fn upstream_refuses_us(upstream: &str, words: &str) {
+    tracing::error!(
+        upstream,
+        words,
+        "upstream refuses us: its address, path, credentials or tenant are wrong"
+    );
+}
+
+/// An upstream cannot be reached.
+pub fn upstream_unreachable(upstream: &str, error: &str) {
+    tracing::warn!(upstream, error, "upstream unreachable");
+}
+
+/// An upstream's answer is missing or makes no sense.
+pub fn upstream_broken(upstream: &str, error: &str) {
+    tracing::warn!(upstream, error, "upstream broken");
+}
+
+/// An upstream did not answer in time.
+pub fn upstream_timed_out(upstream: &str) {
+    tracing::warn!(upstream, "upstream timed out");
 }
 
 /// What a stranger wrote, made harmless for a log: no control or direction-changing characters, no

@@ -14,8 +14,6 @@ pub use access::{Access, AccessLog, Steps};
 pub use log::LogGuard;
 pub use metrics::{Metric, Metrics, Samples, Source};
 
-pub mod events;
-
 /// How and what is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
