@@ -2,6 +2,8 @@
 //!
 //! One scenario, one file. What a scenario needs is in [`kit`].
 
+#![allow(clippy::panic, clippy::print_stderr, reason = "a test that cannot go on has failed, and says why")]
+
 mod kit;
 
 mod headers;
