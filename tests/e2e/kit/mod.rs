@@ -3,12 +3,15 @@
 //! [`eventually`] asks until it is so.
 
 mod http;
+pub mod http2;
+pub mod scripted;
+pub mod tls;
 mod tollgate;
 mod upstream;
 
 pub use self::{
     http::{Answer, Connection, Request},
-    tollgate::{Tollgate, tollgate},
+    tollgate::{Folder, Tollgate, command, tollgate},
     upstream::{Behaviour, Seen, Upstream},
 };
 

@@ -24,7 +24,8 @@ pub fn tollgate(arguments: &[&str]) -> Output {
     command().args(arguments).stdin(Stdio::null()).output().expect("running tollgate")
 }
 
-fn command() -> Command {
+/// The program, not run yet.
+pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.env_remove("TOLLGATE_CONFIG");
     command
@@ -71,8 +72,14 @@ impl Tollgate {
     /// The same in a folder that holds files already.
     #[track_caller]
     pub fn start_in(folder: Folder, config: &str) -> Self {
+        Self::start_by(command(), folder, config)
+    }
+
+    /// The same by another command, such as a shell that sets limits and then becomes Tollgate.
+    #[track_caller]
+    pub fn start_by(mut command: Command, folder: Folder, config: &str) -> Self {
         write_config(&folder, config);
-        let mut child = command()
+        let mut child = command
             .args(["run", "--config"])
             .arg(folder.path().join("tollgate.toml"))
             .current_dir(folder.path())
