@@ -14,10 +14,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// A listener and a tenant in front of an upstream whose table is `upstream`.
+/// A listener and a tenant in front of an upstream whose table is `upstream`. One thread, because each
+/// has connections to the upstream of its own.
 fn config(upstream: &str) -> String {
     format!(
         r#"
+workers = 1
+
 [listener.door]
 bind = "127.0.0.1:0"
 

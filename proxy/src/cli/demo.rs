@@ -30,7 +30,7 @@ pub(super) struct DemoArgs {
 
 pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let folder = Folder::create()?;
-    let runtime = serve::runtime(2)?;
+    let runtime = serve::runtime()?;
     runtime.block_on(async {
         let collector = TcpListener::bind("127.0.0.1:0").await.context("starting the demo's collector")?;
         let config = folder.configure(args.listen, collector.local_addr()?)?;
@@ -54,7 +54,10 @@ struct Folder(PathBuf);
 impl Folder {
     fn create() -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("tollgate-demo-{}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| format!("making {}", path.display()))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("making {}", path.display()))?;
         Ok(Self(path))
     }
 

@@ -201,7 +201,8 @@ fn health(args: &ConfigArgs, admin: Option<SocketAddr>) -> anyhow::Result<ExitCo
     let address = match admin {
         Some(address) => address,
         None => {
-            let Ok(loaded) = config::load(&args.config, &Environment::of_process()).map_err(|mistakes| show(&mistakes))
+            let Ok(loaded) =
+                config::load(&args.config, &Environment::of_process()).map_err(|mistakes| show(&mistakes))
             else {
                 return Ok(ExitCode::from(EXIT_CONFIGURATION));
             };

@@ -43,7 +43,10 @@ fn read_password() -> anyhow::Result<Vec<u8>> {
     let mut password = Vec::new();
     let mut input = std::io::stdin().lock().take(PASSWORD_BYTES_MAX + 1);
     input.read_to_end(&mut password).context("reading the password from standard input")?;
-    ensure!(password.len() as u64 <= PASSWORD_BYTES_MAX, "the password is longer than {PASSWORD_BYTES_MAX} bytes");
+    ensure!(
+        password.len() as u64 <= PASSWORD_BYTES_MAX,
+        "the password is longer than {PASSWORD_BYTES_MAX} bytes"
+    );
     if password.ends_with(b"\n") {
         password.pop();
         if password.ends_with(b"\r") {

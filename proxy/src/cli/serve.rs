@@ -18,7 +18,7 @@ use tokio::{
 use tollgate::{
     admin::{self, Admin, Readiness},
     config::{self, Config, Environment, Loaded},
-    listener::{self, Bound, Listener},
+    listener::{self, Bound, Listener, Workers},
     pipeline::{Build, Door, Scrape, Shared, State},
     telemetry::{self, LogGuard, Metrics},
     tls,
@@ -30,7 +30,7 @@ const SWEEP: Duration = Duration::from_secs(15);
 /// Serves until a signal ends it.
 pub(super) fn serve(loaded: Loaded, paths: Vec<PathBuf>) -> anyhow::Result<ExitCode> {
     let log = telemetry::log::init(&loaded.config.log).context("starting the log")?;
-    let runtime = runtime(loaded.config.workers)?;
+    let runtime = runtime()?;
     let code = runtime.block_on(async {
         let server = match Server::start(loaded.config, &log).await {
             Ok(server) => server,
@@ -62,15 +62,11 @@ pub(super) fn check(config: &Config) -> Result<(), (Arc<str>, tls::IdentityError
     Build { config, shared, previous: None }.build().map(drop)
 }
 
-pub(super) fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+/// The thread that accepts, reloads and drains; [`Workers`] serve.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     // The default of many systems, 1024, is far below the connections that a listener takes.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .thread_name("tollgate")
-        .enable_all()
-        .build()
-        .context("starting the runtime")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")
 }
 
 /// Why a start failed: which exit status it gets.
@@ -86,6 +82,7 @@ pub(super) struct Server {
     config: Arc<ArcSwap<Config>>,
     listeners: Arc<Mutex<Vec<Arc<Listener<Door>>>>>,
     readiness: Readiness,
+    workers: Workers,
 }
 
 impl Server {
@@ -112,8 +109,11 @@ impl Server {
             ),
             None => None,
         };
+        let workers = Workers::start(config.workers)
+            .context("starting the workers")
+            .map_err(StartError::Runtime)?;
         let listeners = bound.into_iter().zip(&config.listeners).map(|(bound, (listener, door))| {
-            start(bound, listener.clone(), Door::new(door.clone(), state.clone()))
+            start(bound, listener.clone(), Door::new(door.clone(), state.clone()), &workers)
         });
         let server = Self {
             listeners: Arc::new(Mutex::new(listeners.collect())),
@@ -121,6 +121,7 @@ impl Server {
             config: Arc::new(ArcSwap::from_pointee(config)),
             readiness: Readiness::new(),
             shared,
+            workers,
         };
         server.observe(admin);
         server.readiness.listening();
@@ -207,7 +208,10 @@ impl Server {
         match result {
             Ok(()) => tracing::info!("configuration reloaded"),
             Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "reload failed, the configuration before goes on");
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "reload failed, the configuration before goes on"
+                );
             }
         }
     }
@@ -215,13 +219,15 @@ impl Server {
     /// Everything that can fail comes first: sockets, then upstreams. Then all is swapped.
     fn take(&self, config: Config) -> anyhow::Result<()> {
         let mut listeners = self.listeners.lock();
-        let is_new = |bind: &listener::Bind| !listeners.iter().any(|listener| listener.config().bind == *bind);
+        let is_new =
+            |bind: &listener::Bind| !listeners.iter().any(|listener| listener.config().bind == *bind);
         let new: Vec<_> =
             config.listeners.iter().filter(|(listener, _)| is_new(&listener.bind)).cloned().collect();
         let bound = bind(new.iter().map(|(listener, _)| &listener.bind))?;
         let before = self.state.load_full();
         let build = Build { config: &config, shared: self.shared.clone(), previous: Some(&before) };
-        let state = build.build().map_err(|(upstream, error)| anyhow::anyhow!("upstream {upstream}: {error}"))?;
+        let state =
+            build.build().map_err(|(upstream, error)| anyhow::anyhow!("upstream {upstream}: {error}"))?;
         let state = Arc::new(state);
 
         let (kept, removed): (Vec<_>, Vec<_>) = listeners.drain(..).partition(|listener| {
@@ -233,9 +239,12 @@ impl Server {
                 listener.reconfigure(wanted.clone(), Door::new(door.clone(), state.clone()));
             }
         }
-        let started = bound.into_iter().zip(new).map(|(bound, (listener, door))| {
-            start(bound, listener, Door::new(door, state.clone()))
-        });
+        let started = bound
+            .into_iter()
+            .zip(new)
+            .map(|(bound, (listener, door))| {
+                start(bound, listener, Door::new(door, state.clone()), &self.workers)
+            });
         *listeners = kept.into_iter().chain(started).collect();
         let limit = config.drain_timeout;
         for listener in removed {
@@ -253,9 +262,9 @@ fn bind<'b>(binds: impl Iterator<Item = &'b listener::Bind>) -> Result<Vec<Bound
     binds.map(Bound::bind).collect()
 }
 
-fn start(bound: Bound, config: listener::Config, door: Door) -> Arc<Listener<Door>> {
+fn start(bound: Bound, config: listener::Config, door: Door, workers: &Workers) -> Arc<Listener<Door>> {
     tracing::info!(listener = %config.name, address = %bound, tls = config.tls.is_some(), "listening");
-    Listener::start(bound, config, door)
+    Listener::start(bound, config, door, workers.clone())
 }
 
 fn warn_of_restart(before: &Config, now: &Config) {

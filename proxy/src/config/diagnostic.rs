@@ -101,18 +101,13 @@ impl Diagnostics {
     pub(super) fn new(mut list: Vec<Diagnostic>, sources: &[Source], masks: &[mask::Mask]) -> Self {
         list.sort_by(|one, other| one.rank().cmp(&other.rank()));
         list.dedup();
-        let files = sources
-            .iter()
-            .enumerate()
-            .map(|(file, source)| {
-                let text = masks.get(file).map_or_else(
-                    || mask::Mask::default().apply(&source.text),
-                    |mask| mask.apply(&source.text),
-                );
-                (source.path.clone(), text)
-            })
-            .collect();
-        Self { list, files }
+        if list.is_empty() {
+            return Self::default();
+        }
+        let nothing = mask::Mask::default();
+        let masks = masks.iter().chain(std::iter::repeat(&nothing));
+        let masked = |(source, mask): (&Source, &mask::Mask)| (source.path.clone(), mask.apply(&source.text));
+        Self { list, files: sources.iter().zip(masks).map(masked).collect() }
     }
 
     /// The mistakes, in the order in which they are shown.

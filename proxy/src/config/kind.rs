@@ -29,8 +29,13 @@ pub trait Kind {
     /// Reads a value. What is wrong with it is reported.
     fn read(&self, node: &Node, reader: &mut Reader) -> Option<Self::Value>;
 
-    /// As the user would have written it.
+    /// As the user would have written it, in JSON.
     fn show(&self, value: &Self::Value) -> Json;
+
+    /// The same in TOML.
+    fn write(&self, value: &Self::Value) -> String {
+        self.show(value).to_string()
+    }
 }
 
 /// `true` or `false`.
@@ -564,6 +569,10 @@ impl Kind for Moment {
 
     fn show(&self, value: &Instant) -> Json {
         json!(value.to_string())
+    }
+
+    fn write(&self, value: &Instant) -> String {
+        value.to_string()
     }
 }
 

@@ -3,24 +3,32 @@
 //! A value is hidden until a reader that knows it to be harmless shows it. So a hash under a
 //! misspelt key, or in a line that is not even TOML, does not reach a terminal or a log either.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 /// Which pieces of one file are known to be harmless, and which are known to be secrets.
 #[derive(Debug, Default)]
 pub struct Mask {
-    shown: Vec<Range<usize>>,
+    /// From start to end. A file may have thousands, and each of its tokens is looked up.
+    shown: BTreeMap<usize, usize>,
     hidden: Vec<Range<usize>>,
+    shows_nothing: bool,
 }
 
 impl Mask {
     /// Lets a value be shown.
     pub fn show(&mut self, span: Range<usize>) {
-        self.shown.push(span);
+        self.shown.insert(span.start, span.end);
     }
 
     /// Hides a piece, whatever else is said of it.
     pub fn hide(&mut self, span: Range<usize>) {
         self.hidden.push(span);
+    }
+
+    /// Lets no value be shown, whatever else is said. In a text that is not TOML a password may seem to
+    /// be where an address should.
+    pub fn show_nothing(&mut self) {
+        self.shows_nothing = true;
     }
 
     /// The text with every other value starred out, byte for byte, so that places stay right.
@@ -51,7 +59,8 @@ impl Mask {
     }
 
     fn is_shown(&self, span: &Range<usize>) -> bool {
-        self.shown.iter().any(|shown| shown.start <= span.start && span.end <= shown.end)
+        !self.shows_nothing
+            && self.shown.range(..=span.start).next_back().is_some_and(|(_, end)| span.end <= *end)
     }
 }
 

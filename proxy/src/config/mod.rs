@@ -100,7 +100,7 @@ pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Diag
     let document = Section::read_root(&tree, &mut reader, resolve::document);
     let config = document.resolve(&mut reader);
     if reader.incomplete {
-        // What was read of them still says which values may be shown.
+        // They were read on only to know which of their values may be shown.
         reader.diagnostics.truncate(found_in_files);
     }
     let failed = reader.failed();

@@ -45,8 +45,8 @@ fn origin(loaded: &Loaded, setting: &Setting) -> String {
         Origin::Inherited(table, place) => format!("{table} at {}", at(place)),
         Origin::Derived(why) => (*why).to_owned(),
     };
-    for variable in &setting.variables {
-        let _ = write!(text, ", ${{env:{variable}}}");
+    for through in &setting.through {
+        let _ = write!(text, ", {through}");
     }
     text
 }

@@ -8,7 +8,10 @@ use super::{
     mask::Mask,
     source::{Node, Place, Source, Value},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 /// The state of one reading.
 pub struct Reader<'e> {
@@ -26,7 +29,8 @@ pub struct Reader<'e> {
     pub describing: bool,
     /// A file could not be read or parsed, so what seems to be missing may well be in it.
     pub incomplete: bool,
-    variables: Vec<String>,
+    known_files: HashSet<PathBuf>,
+    through: Vec<String>,
 }
 
 /// A settled value, as `check --print` shows it.
@@ -40,8 +44,8 @@ pub struct Setting {
     pub value: String,
     /// Where it came from.
     pub origin: Origin,
-    /// Environment variables that are part of it.
-    pub variables: Vec<String>,
+    /// Environment variables and files that it was read from.
+    pub through: Vec<String>,
 }
 
 /// Where a value came from.
@@ -68,7 +72,8 @@ impl<'e> Reader<'e> {
             settings: Vec::new(),
             describing: false,
             incomplete: false,
-            variables: Vec::new(),
+            known_files: HashSet::new(),
+            through: Vec::new(),
         }
     }
 
@@ -88,16 +93,19 @@ impl<'e> Reader<'e> {
         self.diagnostics.iter().any(|diagnostic| diagnostic.level() == Level::Error)
     }
 
-    /// Whether a file was read before, under this name or another.
-    pub fn has_read(&self, path: &Path) -> bool {
-        let canonical = |path: &Path| path.canonicalize().ok();
-        let this = canonical(path);
-        self.sources.iter().any(|source| canonical(&source.path) == this)
+    /// Whether a file is met for the first time, under this name or another.
+    pub fn is_new(&mut self, path: &Path) -> bool {
+        self.known_files.insert(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
     }
 
     /// Lets diagnostics show a piece.
     pub fn show(&mut self, place: &Place) {
         self.mask(place).show(place.span());
+    }
+
+    /// Hides every value of a file that is not TOML.
+    pub fn show_nothing_of(&mut self, file: usize) {
+        self.mask(&Place { file, start: 0, end: 0 }).show_nothing();
     }
 
     /// Hides a piece from diagnostics, for good.
@@ -114,6 +122,9 @@ impl<'e> Reader<'e> {
 
     /// Reports a value of the wrong type.
     pub fn wrong_type(&mut self, node: &Node, kind: &impl Kind) {
+        if let Value::Text(_) = node.value {
+            self.show(&node.place);
+        }
         self.wrong_type_for(node, &kind.wanted());
     }
 
@@ -175,7 +186,7 @@ impl<'e> Reader<'e> {
         };
         match (self.environment.variable)(name).map(std::ffi::OsString::into_string) {
             Some(Ok(value)) => {
-                self.variables.push(name.to_owned());
+                self.read_through(format!("${{env:{name}}}"));
                 return Some(value);
             }
             Some(Err(_)) => self.report(
@@ -196,10 +207,20 @@ impl<'e> Reader<'e> {
         file.parent().unwrap_or(Path::new("")).join(path)
     }
 
+    /// Notes that the value being read comes from a variable or another file.
+    pub fn read_through(&mut self, what: String) {
+        self.through.push(what);
+    }
+
+    /// Begins a value: what was noted of one that could not be read is forgotten.
+    pub fn begin(&mut self) {
+        self.through.clear();
+    }
+
     /// Notes where a settled value came from.
     pub fn record(&mut self, section: &str, key: &str, value: String, origin: Origin) {
-        let variables = std::mem::take(&mut self.variables);
+        let through = std::mem::take(&mut self.through);
         let (section, key) = (section.to_owned(), key.to_owned());
-        self.settings.push(Setting { section, key, value, origin, variables });
+        self.settings.push(Setting { section, key, value, origin, through });
     }
 }

@@ -84,7 +84,7 @@ impl Kind for SecretFile {
     type Value = String;
 
     fn wanted(&self) -> String {
-        WANTED_FILE.to_owned()
+        "a path such as \"/run/secrets/shop\", or { credential = \"name\" }".to_owned()
     }
 
     fn schema(&self) -> Json {
@@ -116,7 +116,7 @@ impl Kind for PemFile {
     type Value = Contents;
 
     fn wanted(&self) -> String {
-        WANTED_FILE.to_owned()
+        "a path such as \"tls/edge.pem\", or { credential = \"name\" }".to_owned()
     }
 
     fn schema(&self) -> Json {
@@ -133,8 +133,6 @@ impl Kind for PemFile {
         json!(value.path.to_string_lossy())
     }
 }
-
-const WANTED_FILE: &str = "a path such as \"tls/edge.pem\", or { credential = \"name\" }";
 
 fn from_file_schema() -> Json {
     json!({
@@ -159,7 +157,8 @@ fn path_of(node: &Node, kind: &impl Kind, reader: &mut Reader) -> Option<(Place,
         return file_of(table, &node.place, reader);
     }
     let path = reader.text(node, kind)?;
-    Some((node.place.clone(), reader.path_from(&node.place, &path)))
+    let path = path_for(&path, &node.place, reader)?;
+    Some((node.place.clone(), path))
 }
 
 /// The file that `{ file = … }` or `{ credential = … }` names.
@@ -186,11 +185,23 @@ fn file_of(table: &Table, place: &Place, reader: &mut Reader) -> Option<(Place, 
     let place = entry.node.place.clone();
     let text = reader.expand(text, &place, None)?;
     if entry.key == "file" {
-        let path = reader.path_from(&place, &text);
+        let path = path_for(&text, &place, reader)?;
         return Some((place, path));
     }
     let path = credential(&text, &place, reader)?;
     Some((place, path))
+}
+
+/// The path that a text means, unless somebody wrote what should be in the file.
+fn path_for(text: &str, place: &Place, reader: &mut Reader) -> Option<PathBuf> {
+    let is_content = text.contains('\n')
+        || ["-----BEGIN", "$argon2", "$2", "sha256:"].iter().any(|start| text.starts_with(start));
+    if is_content {
+        reader.hide(place);
+        reader.report(Diagnostic::error("expected a path").at(place, "this is what a file should hold"));
+        return None;
+    }
+    Some(reader.path_from(place, text))
 }
 
 fn credential(name: &str, place: &Place, reader: &mut Reader) -> Option<PathBuf> {
@@ -233,6 +244,7 @@ fn read_text(path: &Path, place: &Place, reader: &mut Reader) -> Option<String> 
 }
 
 fn read_bytes(path: &Path, max: u64, place: &Place, reader: &mut Reader) -> Option<Vec<u8>> {
+    reader.read_through(path.display().to_string());
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(max + 1).read_to_end(&mut bytes));
     let title = match read {

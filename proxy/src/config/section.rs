@@ -109,6 +109,9 @@ struct Fallback<'t> {
     table: &'t Table,
 }
 
+/// The entries of a table whose keys are the user's.
+pub type Entries<N, V> = Vec<(Located<N>, Located<V>)>;
+
 /// A table being read.
 pub struct Section<'t, 'r, 'e> {
     path: String,
@@ -171,6 +174,17 @@ impl<'t, 'e> Section<'t, '_, 'e> {
         self.find(name).map(|(entry, _)| entry.node.place.clone())
     }
 
+    /// Whether a key is left out, or is a table with nothing in it.
+    pub fn is_blank(&self, name: &str) -> bool {
+        match self.find(name) {
+            Some((Entry { node: Node { value: Value::Table(table), .. }, .. }, _)) => {
+                table.entries.is_empty()
+            }
+            Some(_) => false,
+            None => true,
+        }
+    }
+
     /// Whether the table is there, with nothing in it.
     pub fn is_empty(&self) -> bool {
         self.own.is_some_and(|table| table.entries.is_empty())
@@ -223,15 +237,15 @@ impl<'t, 'e> Section<'t, '_, 'e> {
         kind: K,
         default: K::Value,
     ) -> Located<K::Value> {
-        let shown = kind.show(&default);
-        let text = shown.to_string();
+        let (shown, written) = (kind.show(&default), kind.write(&default));
         self.declare(
             name,
             doc,
             Shape::Value { kind: KindShape::of(&kind), default: Some(shown), required: false },
         );
         if self.find(name).is_none() && !self.reader.describing {
-            self.reader.record(&self.path, name, text, Origin::Default);
+            self.reader.begin();
+            self.reader.record(&self.path, name, written, Origin::Default);
         }
         self.read(name, &kind).unwrap_or(Located { value: default, place: None })
     }
@@ -362,7 +376,7 @@ impl<'t, 'e> Section<'t, '_, 'e> {
         name: &'static str,
         doc: &'static str,
         (names, values): (N, V),
-    ) -> Vec<(Located<N::Value>, Located<V::Value>)>
+    ) -> Entries<N::Value, V::Value>
     where
         N::Value: PartialEq,
     {
@@ -373,7 +387,7 @@ impl<'t, 'e> Section<'t, '_, 'e> {
             Value::Table(table) => Some((table, Some(fallback.name))),
             _ => None,
         });
-        let mut found: Vec<(Located<N::Value>, Located<V::Value>)> = Vec::new();
+        let mut found: Entries<N::Value, V::Value> = Vec::new();
         for (table, from) in own.into_iter().chain(inherited) {
             let own_ones = found.len();
             for entry in &table.entries {
@@ -418,13 +432,14 @@ impl<'t, 'e> Section<'t, '_, 'e> {
         from: Option<&'static str>,
         section: &str,
     ) -> Option<Located<K::Value>> {
+        self.reader.begin();
         let value = kind.read(&entry.node, self.reader)?;
         let place = entry.node.place.clone();
         let origin = match from {
             None => Origin::Written(place.clone()),
             Some(table) => Origin::Inherited(table, place.clone()),
         };
-        self.reader.record(section, &entry.key, kind.show(&value).to_string(), origin);
+        self.reader.record(section, &entry.key, kind.write(&value), origin);
         Some(Located { value, place: Some(place) })
     }
 
@@ -486,7 +501,12 @@ impl<'t, 'e> Section<'t, '_, 'e> {
 }
 
 /// A word that is none of the known ones.
-pub fn unknown(word: &str, place: &Place, what: &str, known: &[&str]) -> Diagnostic {
+pub fn unknown<'p>(
+    word: &str,
+    place: impl Into<Option<&'p Place>>,
+    what: &str,
+    known: &[&str],
+) -> Diagnostic {
     let label = nearest(word, known).map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
     let list = known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     let diagnostic = Diagnostic::error(format!("unknown {what} `{word}`")).at(place, label);
@@ -494,13 +514,14 @@ pub fn unknown(word: &str, place: &Place, what: &str, known: &[&str]) -> Diagnos
 }
 
 /// The known word that was probably meant: a slip or two away, or longer by a piece.
-pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let word = word.to_lowercase();
     let slips = |near: &str| strsim::damerau_levenshtein(&word, near);
+    // A third of the word: fewer would miss slips, more would offer anything for short words.
     let by_slips = known
         .iter()
         .copied()
-        .filter(|near| slips(near) <= (near.len() / 3).max(1))
+        .filter(|near| slips(near) <= (near.len() + 1) / 3)
         .min_by_key(|near| slips(near));
     let by_piece = || known.iter().copied().find(|near| word.len() > 2 && near.starts_with(word.as_str()));
     by_slips.or_else(by_piece)

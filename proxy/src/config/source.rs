@@ -24,12 +24,18 @@ use toml::{
 const GATHERED: [&str; 5] = ["auth", "defaults", "listener", "tenant", "upstream"];
 
 /// One file, as read.
-#[derive(Debug)]
 pub struct Source {
     /// Its path as it was given: what diagnostics show.
     pub path: PathBuf,
     /// Its text.
     pub text: String,
+}
+
+impl fmt::Debug for Source {
+    /// Never shows the text, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
+    }
 }
 
 impl Source {
@@ -136,6 +142,10 @@ impl Table {
     }
 }
 
+/// How far syntax errors are followed in one file: over a bracket that was never closed a parser
+/// stumbles again and again, which says no more than the first time.
+const SYNTAX_ERRORS_MAX: usize = 20;
+
 /// Reads files and what they include into one tree. What cannot be read or parsed is reported.
 pub fn read_files(paths: &[PathBuf], reader: &mut Reader) -> Table {
     let mut root = Table::default();
@@ -206,6 +216,9 @@ fn read_file(path: &Path, asked_at: Option<&Place>, reader: &mut Reader) -> Opti
             .at(asked_at, "included here")
             .note(why)
     };
+    if !reader.is_new(path) {
+        return None;
+    }
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -213,9 +226,6 @@ fn read_file(path: &Path, asked_at: Option<&Place>, reader: &mut Reader) -> Opti
             return None;
         }
     };
-    if reader.has_read(path) {
-        return None;
-    }
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -225,18 +235,40 @@ fn read_file(path: &Path, asked_at: Option<&Place>, reader: &mut Reader) -> Opti
         }
     };
     let file = reader.sources.len();
-    let (tree, errors) = DeTable::parse_recoverable(&text);
-    let table = table(tree.into_inner(), file, reader);
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        let end = span.end.min(text.len());
-        let place = Place { file, start: span.start.min(end), end };
-        let (what, wanted) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
-        let label = if wanted.is_empty() { String::new() } else { format!("expected {wanted}") };
-        reader.report_fatal(Diagnostic::error(format!("this is not TOML: {what}")).at(&place, label));
+    let (tree, mut errors) = DeTable::parse_recoverable(&text);
+    let mut table = table(tree.into_inner(), file, reader);
+    if !errors.is_empty() {
+        // Of what only seems to be there, nothing is shown and nothing is followed.
+        reader.show_nothing_of(file);
+        table.take("include");
     }
-    reader.sources.push(Source { path: path.to_owned(), text });
+    let source = Source { path: path.to_owned(), text };
+    let line = |error: &toml::de::Error| source.position(error.span().map_or(0, |span| span.start)).0;
+    errors.sort_by_key(|error| error.span().map(|span| span.start));
+    errors.truncate(SYNTAX_ERRORS_MAX);
+    errors.dedup_by_key(|error| line(error));
+    for error in &errors {
+        reader.report_fatal(syntax_error(error, &source.text, file));
+    }
+    reader.sources.push(source);
     Some(table)
+}
+
+fn syntax_error(error: &toml::de::Error, text: &str, file: usize) -> Diagnostic {
+    let span = error.span().unwrap_or(0..0);
+    let end = span.end.min(text.len());
+    let place = Place { file, start: span.start.min(end), end };
+    let (what, wanted) = error.message().split_once(", expected ").unwrap_or((error.message(), ""));
+    let is_word = text
+        .get(place.span())
+        .is_some_and(|piece| piece.starts_with(|c: char| c.is_alphabetic() || c == '$'));
+    let is_value = text.get(..place.start).is_some_and(|before| before.trim_end().ends_with(['=', '[', ',']));
+    if is_word && is_value {
+        let title = "this is not TOML: a string stands in quotes";
+        return Diagnostic::error(title).at(&place, "the quotes are missing");
+    }
+    let label = if wanted.is_empty() { String::new() } else { format!("expected {wanted}") };
+    Diagnostic::error(format!("this is not TOML: {what}")).at(&place, label)
 }
 
 fn table(parsed: DeTable<'_>, file: usize, reader: &mut Reader) -> Table {

@@ -4,6 +4,7 @@ use super::{
     Config, Counters, HttpVersion,
     io::{Io, Stream},
 };
+use crate::telemetry;
 use bytes::Bytes;
 use http::{Request, Uri, header, response::Parts, uri::Scheme};
 use http_body::Body;
@@ -31,8 +32,10 @@ use tokio_rustls::TlsConnector;
 /// How long an idle connection is used again. Most servers keep theirs for 60 s or longer (nginx
 /// 75 s); a connection that the server closes under a request costs the sender a retry.
 const IDLE: Duration = Duration::from_secs(45);
-/// Idle connections kept; a burst's others are closed behind it.
+/// Idle connections kept by a thread; a burst's others are closed behind it.
 const IDLE_MAX: usize = 128;
+/// Threads beyond these share.
+const SHARDS: usize = 16;
 /// How much of an answer is read. An `Export*ServiceResponse` is far smaller.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
 /// Dead HTTP/2 connections are found out by pings while requests wait on them.
@@ -53,7 +56,9 @@ pub(super) enum Failure {
 /// The connections to one upstream.
 pub(super) struct Pool {
     tls: Option<TlsConnector>,
-    idle: Mutex<Vec<(Instant, Http1)>>,
+    /// Idle connections by the thread that made them: their events wake that thread, so it is the one
+    /// to use them.
+    idle: [Mutex<Vec<(Instant, Http1)>>; SHARDS],
     shared: Mutex<Option<http2::SendRequest<Full<Bytes>>>>,
     /// Held while an HTTP/2 connection is made, so that a burst makes one and not one each.
     connecting: tokio::sync::Mutex<()>,
@@ -66,7 +71,7 @@ enum Connected {
 
 impl Pool {
     pub(super) fn new(tls: Option<TlsConnector>) -> Self {
-        Self { tls, idle: Mutex::default(), shared: Mutex::default(), connecting: Default::default() }
+        Self { tls, idle: Default::default(), shared: Mutex::default(), connecting: Default::default() }
     }
 
     /// Sends a request and reads its answer to the end. Tries a second time, on a new connection, if
@@ -90,22 +95,23 @@ impl Pool {
 
     /// Closes what has been idle for too long.
     pub(super) fn sweep(&self) {
-        let expired: Vec<_> = {
-            let mut idle = self.idle.lock();
-            let fresh = idle.partition_point(|(since, _)| since.elapsed() > IDLE);
-            idle.drain(..fresh).collect()
-        };
-        drop(expired); // outside the lock: closing is a system call each
+        for idle in &self.idle {
+            let expired: Vec<_> = {
+                let mut idle = idle.lock();
+                let fresh = idle.partition_point(|(since, _)| since.elapsed() > IDLE);
+                idle.drain(..fresh).collect()
+            };
+            drop(expired); // outside the lock: closing is a system call each
+        }
     }
 
-    /// How many idle connections are kept.
-    pub(super) fn idle(&self) -> usize {
-        self.idle.lock().len()
+    fn idle(&self) -> &Mutex<Vec<(Instant, Http1)>> {
+        &self.idle[telemetry::thread_number() % SHARDS]
     }
 
     /// The connection that was used last, since the others may yet become superfluous.
     fn kept(&self) -> Option<Connected> {
-        if let Some((since, connection)) = self.idle.lock().pop()
+        if let Some((since, connection)) = self.idle().lock().pop()
             && since.elapsed() <= IDLE
         {
             return Some(Connected::Http1(connection));
@@ -127,7 +133,7 @@ impl Pool {
             Connected::Http1(mut connection) => {
                 let answer = connection.exchange(request).await?;
                 if poll_fn(|cx| Poll::Ready(connection.is_reusable(cx))).await {
-                    let mut idle = self.idle.lock();
+                    let mut idle = self.idle().lock();
                     if idle.len() < IDLE_MAX {
                         idle.push((Instant::now(), connection));
                     }

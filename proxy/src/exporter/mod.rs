@@ -207,11 +207,6 @@ impl Exporter {
         &self.config
     }
 
-    /// How many idle connections are kept.
-    pub fn idle_connections(&self) -> usize {
-        self.pool.idle()
-    }
-
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self) {
         self.pool.sweep();

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// Connections that the kernel keeps while we are busy: a second's worth for a busy door.
 const BACKLOG: i32 = 1024;
@@ -78,19 +78,35 @@ impl Bound {
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub(super) async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         match self {
             Bound::Tcp(listener, _) => {
                 let (stream, address) = listener.accept().await?;
                 // Both only fail on a connection that is already gone.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Peer::Ip(address.ip().to_canonical())))
+                Ok((Accepted::Tcp(stream.into_std()?), Peer::Ip(address.ip().to_canonical())))
             }
             Bound::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), Peer::Unix))
+                Ok((Accepted::Unix(stream.into_std()?), Peer::Unix))
             }
         }
+    }
+}
+
+/// A connection on its way from the thread that accepted it to the one that serves it.
+pub(super) enum Accepted {
+    Tcp(std::net::TcpStream),
+    Unix(StdUnixStream),
+}
+
+impl Accepted {
+    /// From now on the thread that calls this one is told of the connection's events.
+    pub(super) fn arrive(self) -> io::Result<Stream> {
+        Ok(match self {
+            Accepted::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Accepted::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 //! phases, the graceful end.
 
 use super::{
-    Body, Config, Limits, Service,
+    Body, Config, Limits, Service, Workers,
     io::{Io, Stream},
 };
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
@@ -206,6 +206,7 @@ pub(super) async fn serve<S: Service>(
     connection: Arc<Connection>,
     limits: Limits,
     service: Arc<S>,
+    workers: Workers,
 ) {
     let mut io = Io::new(stream, connection.clone());
     let speaks_http2 = {
@@ -219,7 +220,7 @@ pub(super) async fn serve<S: Service>(
                 let connection = connection.clone();
                 move |request| answer(request, connection.clone(), service.clone(), false)
             });
-            let http = pin!(http2_builder(&limits).serve_connection(io, service));
+            let http = pin!(http2_builder(&limits, workers).serve_connection(io, service));
             connection.drive(http, |http| http.graceful_shutdown()).await;
         }
         Some(Ok(false)) => {
@@ -249,8 +250,8 @@ fn http1_builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-fn http2_builder(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2_builder(limits: &Limits, workers: Workers) -> http2::Builder<Workers> {
+    let mut builder = http2::Builder::new(workers);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)

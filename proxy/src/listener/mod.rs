@@ -7,16 +7,19 @@ mod bind;
 mod body;
 mod connection;
 mod io;
+mod workers;
 
 pub use bind::{BindError, Bound};
 pub use body::Body;
 pub use connection::{Connection, Peer};
+pub use workers::Workers;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::Full;
+use bind::Accepted;
 use io::Stream;
 use parking_lot::Mutex;
 use std::{
@@ -158,6 +161,7 @@ pub struct Listener<S> {
     current: ArcSwap<Current<S>>,
     connections: Mutex<Connections>,
     permits: Arc<Semaphore>,
+    workers: Workers,
     stop: watch::Sender<bool>,
     /// See [`Counters`].
     pub counters: Arc<Counters>,
@@ -178,13 +182,14 @@ struct Connections {
 }
 
 impl<S: Service> Listener<S> {
-    /// Starts to accept on a bound socket.
-    pub fn start(bound: Bound, config: Config, service: S) -> Arc<Self> {
+    /// Starts to accept on a bound socket, and to serve on these threads.
+    pub fn start(bound: Bound, config: Config, service: S, workers: Workers) -> Arc<Self> {
         let listener = Arc::new(Self {
             permits: Arc::new(Semaphore::new(config.limits.connections)),
             address: bound.to_string(),
             socket_address: bound.socket_address(),
             connections: Mutex::default(),
+            workers,
             stop: watch::channel(false).0,
             counters: Arc::default(),
             current: ArcSwap::from_pointee(Current {
@@ -276,17 +281,19 @@ impl<S: Service> Listener<S> {
     async fn accept_one(
         &self,
         bound: &Bound,
-    ) -> (std::io::Result<(Stream, Peer)>, Result<OwnedSemaphorePermit, AcquireError>) {
+    ) -> (std::io::Result<(Accepted, Peer)>, Result<OwnedSemaphorePermit, AcquireError>) {
         let permit = self.permits.clone().acquire_owned().await;
         (bound.accept().await, permit)
     }
 
     /// Everything that a connection does, the handshake too, happens in its own task.
-    fn spawn(self: &Arc<Self>, stream: Stream, peer: Peer, permit: OwnedSemaphorePermit) {
+    fn spawn(self: &Arc<Self>, stream: Accepted, peer: Peer, permit: OwnedSemaphorePermit) {
         if let Some(registered) = self.register(peer) {
-            let serve = self.clone().serve(stream, registered);
-            tokio::spawn(async move {
-                serve.await;
+            let listener = self.clone();
+            self.workers.spawn(async move {
+                if let Ok(stream) = stream.arrive() {
+                    listener.serve(stream, registered).await;
+                }
                 drop(permit);
             });
         }
@@ -340,7 +347,8 @@ impl<S: Service> Listener<S> {
         let limits = current.config.limits;
         drop(current);
         let service = Arc::new(Latest(self.clone()));
-        connection::serve(stream, registered.connection.clone(), limits, service).await;
+        let workers = self.workers.clone();
+        connection::serve(stream, registered.connection.clone(), limits, service, workers).await;
     }
 
     async fn sweep(self: Arc<Self>) {

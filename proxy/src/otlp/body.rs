@@ -88,6 +88,9 @@ where
             buffer.reserve_exact(capacity - buffer.len());
         }
         buffer.extend_from_slice(&data);
+        if body.is_end_stream() {
+            return Ok(buffer.into()); // an announced length is reached: no need to ask again
+        }
     }
 }
 

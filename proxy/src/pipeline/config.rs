@@ -19,6 +19,7 @@ pub struct DoorConfig {
     /// What zero bytes from a trusted cloudflared get.
     pub empty_body: otlp::EmptyBody,
     /// Prefixes under which the OTLP paths are found too, such as `/otlp`. No slash at the end.
+    /// The longest first, so that the first that fits is the one that is meant.
     pub path_aliases: Vec<String>,
 }
 

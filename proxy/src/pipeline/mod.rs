@@ -57,9 +57,7 @@ impl Service for Door {
         let answers = &self.state.answers;
         let request_id = journey.request_id();
         let response = match &done {
-            Ok(Done { signal, partial }) => {
-                answers.success(*signal, encoding, partial.as_ref(), request_id)
-            }
+            Ok(Done { signal, partial }) => answers.success(*signal, encoding, partial.as_ref(), request_id),
             Err(refusal) => answers.refusal(refusal, encoding, request_id),
         };
         journey.end(response.status(), done.as_ref().err());
@@ -172,7 +170,12 @@ impl Door {
     }
 
     /// Zero bytes: a truly empty message, or one that a tunnel lost on the way.
-    fn empty(&self, route: &otlp::Route<'_>, through_cloudflared: bool, tenant: &Tenant) -> Result<Done, Refusal> {
+    fn empty(
+        &self,
+        route: &otlp::Route<'_>,
+        through_cloudflared: bool,
+        tenant: &Tenant,
+    ) -> Result<Done, Refusal> {
         let compressed = route.compression != Compression::Identity; // no compressed stream is empty
         let lost = compressed || through_cloudflared;
         if lost {

@@ -130,9 +130,10 @@ fn exporting(upstream: &Upstream, out: &mut Samples) {
 }
 
 fn certificates(config: &Config, out: &mut Samples) {
-    let listeners = config.listeners.iter().filter_map(|(listener, _)| {
-        Some(("listener", &listener.name, &listener.tls.as_ref()?.identity))
-    });
+    let listeners = config
+        .listeners
+        .iter()
+        .filter_map(|(listener, _)| Some(("listener", &listener.name, &listener.tls.as_ref()?.identity)));
     let upstreams = config.upstreams.iter().filter_map(|(upstream, _)| {
         Some(("upstream", &upstream.name, upstream.tls.as_ref()?.identity.as_ref()?))
     });

@@ -7,7 +7,10 @@ use crate::{
     config::Config,
     exporter::Exporter,
     otlp::{Answers, Compression, Signal},
-    telemetry::{AccessLog, Metrics, metrics::{TenantMetrics, UpstreamMetrics}},
+    telemetry::{
+        AccessLog, Metrics,
+        metrics::{TenantMetrics, UpstreamMetrics},
+    },
     tenant::Tenants,
     tls,
 };
@@ -99,17 +102,18 @@ impl Build<'_> {
             };
             exporters.push((before, exporter, limits));
         }
-        let upstream = |(before, exporter, limits): (Option<&Arc<Upstream>>, Arc<Exporter>, &UpstreamLimits)| {
-            let name = exporter.config().name.clone();
-            let upstream = Upstream {
-                gate: gate(before.map(|before| &before.gate), limits),
-                metrics: self.shared.metrics.upstream(&name),
-                complaint: Complaint::default(),
-                limits: *limits,
-                exporter,
+        let upstream =
+            |(before, exporter, limits): (Option<&Arc<Upstream>>, Arc<Exporter>, &UpstreamLimits)| {
+                let name = exporter.config().name.clone();
+                let upstream = Upstream {
+                    gate: gate(before.map(|before| &before.gate), limits),
+                    metrics: self.shared.metrics.upstream(&name),
+                    complaint: Complaint::default(),
+                    limits: *limits,
+                    exporter,
+                };
+                (name, Arc::new(upstream))
             };
-            (name, Arc::new(upstream))
-        };
         Ok(exporters.into_iter().map(upstream).collect())
     }
 

@@ -49,7 +49,11 @@ pub fn body_lost(tenant: &str, signal: Signal, listener: &str) {
 /// An upstream refuses whatever is sent: a mistake that the operator has to mend, while senders keep
 /// trying.
 pub fn upstream_refuses_us(upstream: &str, words: &str) {
-    tracing::error!(upstream, words, "upstream refuses us: its address, path, credentials or tenant are wrong");
+    tracing::error!(
+        upstream,
+        words,
+        "upstream refuses us: its address, path, credentials or tenant are wrong"
+    );
 }
 
 /// An upstream cannot be reached.

@@ -77,7 +77,7 @@ impl Outcome {
 
 /// A number for each thread, given out in turn: which shard of a log or a counter is the thread's.
 /// Threads of the same shard are correct, only slower.
-fn thread_number() -> usize {
+pub fn thread_number() -> usize {
     use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
     static NEXT: AtomicUsize = AtomicUsize::new(0);

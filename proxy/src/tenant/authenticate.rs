@@ -217,12 +217,10 @@ impl Tenants {
 
     pub(super) fn with_clock(config: &Config, previous: Option<&Tenants>, clock: Clock) -> Self {
         let lasting = previous.map_or_else(|| Arc::new(Lasting::new(clock)), |old| old.lasting.clone());
-        let failures = previous
-            .filter(|old| old.failures.window() == config.failures.window)
-            .map_or_else(
-                || Arc::new(Failures::new(config.failures.window, lasting.clock.clone())),
-                |old| old.failures.clone(),
-            );
+        let failures = previous.filter(|old| old.failures.window() == config.failures.window).map_or_else(
+            || Arc::new(Failures::new(config.failures.window, lasting.clock.clone())),
+            |old| old.failures.clone(),
+        );
         Self {
             directory: Directory::new(config, previous.map(|old| &old.directory)),
             limits: config.failures,

@@ -126,7 +126,9 @@ impl Failures {
         };
         let mut entry = Entry::read(shard[index], tick);
         if let Some(free_at) = entry.free_at(tick, limit) {
-            return Err(Refused::Limited { retry_after: Duration::from_nanos(free_at * self.tick_ns - now_ns) });
+            return Err(Refused::Limited {
+                retry_after: Duration::from_nanos(free_at * self.tick_ns - now_ns),
+            });
         }
         entry.counts[bucket(tick)] += 1;
         shard[index] = entry.write(place.tag, tick);
@@ -310,9 +312,8 @@ mod tests {
             random ^= random << 17;
             clock.advance(Duration::from_millis(random % 20_000));
             let now = clock.now_ns();
-            let within = |span: Duration| {
-                counted.iter().filter(|at| now - **at < span.as_nanos() as u64).count()
-            };
+            let within =
+                |span: Duration| counted.iter().filter(|at| now - **at < span.as_nanos() as u64).count();
             match failures.charge(key, limit, Effort::Hash) {
                 Ok(charge) if random & 0x700_0000 == 0 => failures.refund(charge),
                 Ok(_) => {
@@ -324,7 +325,10 @@ mod tests {
                     refused += 1;
                     assert!(within(WINDOW * 8 / 7 + Duration::from_nanos(8)) >= usize::from(limit));
                     let Refused::Limited { retry_after } = refusal else { panic!("there is room") };
-                    assert!(retry_after > Duration::ZERO && retry_after <= WINDOW * 8 / 7 + Duration::from_nanos(8));
+                    assert!(
+                        retry_after > Duration::ZERO
+                            && retry_after <= WINDOW * 8 / 7 + Duration::from_nanos(8)
+                    );
                 }
             }
         }
@@ -335,8 +339,7 @@ mod tests {
     fn a_refund_gives_back_exactly_what_was_charged() {
         let (failures, clock) = table();
         let key = failures.key("ann");
-        let charges: Vec<Charge> =
-            (0..5).map(|_| failures.charge(key, 5, Effort::Hash).unwrap()).collect();
+        let charges: Vec<Charge> = (0..5).map(|_| failures.charge(key, 5, Effort::Hash).unwrap()).collect();
         assert!(failures.charge(key, 5, Effort::Hash).is_err());
         for charge in charges {
             failures.refund(charge);

@@ -86,7 +86,8 @@ impl PasswordHash {
         let fits = match &*self.0 {
             Kind::Argon2id { memory_kib, passes, lanes, salt, output } => {
                 let params = Params::new(*memory_kib, *passes, *lanes, Some(output.len()));
-                let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(|_| OutOfMemory)?);
+                let argon2 =
+                    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(|_| OutOfMemory)?);
                 let mut computed = vec![0; output.len()];
                 argon2.hash_password_into(secret, salt, &mut computed).map_err(|_| OutOfMemory)?;
                 verify_slices_are_equal(&computed, output).is_ok()
@@ -160,7 +161,10 @@ fn parse_argon2id(text: &str) -> Result<Kind, HashError> {
              wanted; {REMEDY}"
         )));
     }
-    if memory_kib > ARGON2_MEMORY_KIB_MAX || work_kib > u64::from(ARGON2_WORK_KIB_MAX) || lanes > ARGON2_LANES_MAX {
+    if memory_kib > ARGON2_MEMORY_KIB_MAX
+        || work_kib > u64::from(ARGON2_WORK_KIB_MAX)
+        || lanes > ARGON2_LANES_MAX
+    {
         return Err(HashError::Costly(format!(
             "m={memory_kib},t={passes},p={lanes}; at most m={ARGON2_MEMORY_KIB_MAX}, m × t = {ARGON2_WORK_KIB_MAX} \
              and p={ARGON2_LANES_MAX} are taken; {REMEDY}"
@@ -171,7 +175,9 @@ fn parse_argon2id(text: &str) -> Result<Kind, HashError> {
 
 fn parse_bcrypt(text: &str) -> Result<Kind, HashError> {
     let parts: bcrypt::HashParts = text.parse().map_err(|_| {
-        HashError::Unknown(format!("a bcrypt hash that cannot be read: cut off, or its `$` replaced; {REMEDY}"))
+        HashError::Unknown(format!(
+            "a bcrypt hash that cannot be read: cut off, or its `$` replaced; {REMEDY}"
+        ))
     })?;
     let log2_rounds = parts.get_cost();
     if log2_rounds < BCRYPT_COST_MIN {
@@ -202,7 +208,9 @@ fn diagnose(text: &str) -> HashError {
         }
         _ => FOREIGN
             .iter()
-            .find(|(prefix, _)| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
+            .find(|(prefix, _)| {
+                text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            })
             .map_or("not a password hash (clear text never stands in a configuration)", |(_, what)| what),
     };
     HashError::Unknown(format!("{what}; {REMEDY}"))
@@ -239,7 +247,10 @@ fn looks_eaten(text: &str) -> bool {
         [b'2', b'a' | b'b' | b'y', c, d, ..] => c.is_ascii_digit() && d.is_ascii_digit(),
         _ => false,
     };
-    let bcrypt_in_shell = matches!(bytes, [b'a' | b'b' | b'y', b'0'..=b'9'] | [b'a' | b'b' | b'y', b'0'..=b'9', b'.' | b'/', ..]);
+    let bcrypt_in_shell = matches!(
+        bytes,
+        [b'a' | b'b' | b'y', b'0'..=b'9'] | [b'a' | b'b' | b'y', b'0'..=b'9', b'.' | b'/', ..]
+    );
     argon2 || (fields < 3 && (bcrypt || bcrypt_in_shell))
 }
 
@@ -249,10 +260,13 @@ fn looks_eaten(text: &str) -> bool {
 /// [`HashError::Unknown`] says what would be right.
 pub fn parse_token_hash(text: &str) -> Result<[u8; 32], HashError> {
     let text = text.trim();
-    let unknown = |what: &str| HashError::Unknown(format!("{what}; `tollgate hash-password --token` makes one"));
+    let unknown =
+        |what: &str| HashError::Unknown(format!("{what}; `tollgate hash-password --token` makes one"));
     let Some(digits) = text.strip_prefix(TOKEN_HASH_PREFIX) else {
         return Err(match text {
-            _ if text.starts_with(TOKEN_PREFIX) => unknown("the token itself in clear text, where its hash belongs"),
+            _ if text.starts_with(TOKEN_PREFIX) => {
+                unknown("the token itself in clear text, where its hash belongs")
+            }
             _ if decode_hex(text).is_some() => unknown("`sha256:` is missing in front"),
             _ => unknown("not the hash of a token, `sha256:` and 64 hexadecimal digits"),
         });
@@ -268,7 +282,8 @@ const TOKEN_PREFIX: &str = "tg_";
 fn decode_hex(digits: &str) -> Option<[u8; 32]> {
     let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
     bytes?.try_into().ok()
 }
 

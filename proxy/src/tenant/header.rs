@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn basic() {
-        for header in ["Basic YW5uOmE6Yg==", "basic YW5uOmE6Yg", "BASIC  YW5uOmE6Yg== ", "BaSiC YW5uOmE6Yg="] {
+        for header in ["Basic YW5uOmE6Yg==", "basic YW5uOmE6Yg", "BASIC  YW5uOmE6Yg== ", "BaSiC YW5uOmE6Yg="]
+        {
             let read = read(header);
             if header.ends_with("Yg=") {
                 assert_eq!(read, None, "half a padding is none of the two");
@@ -87,7 +88,9 @@ mod tests {
             }
         }
         assert_eq!(read("Basic Og==").as_deref(), Some(" / "));
-        for header in ["Basic", "Basic ", "Basic YW5u", "Basic YW5uOmE6Yh==", "Basic !!!!", "BasicYW5uOmE6Yg==", ""] {
+        for header in
+            ["Basic", "Basic ", "Basic YW5u", "Basic YW5uOmE6Yh==", "Basic !!!!", "BasicYW5uOmE6Yg==", ""]
+        {
             assert_eq!(read(header), None, "{header}");
         }
     }

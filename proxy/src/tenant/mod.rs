@@ -25,6 +25,20 @@ pub use authenticate::{Address, Attempt, Counters, Denial, Tenants};
 pub use directory::Known;
 pub use hash::{HashError, PasswordHash, Secret, SecretError, parse_token_hash};
 
+/// What the fuzz targets may see of this room.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use super::header::{Presented, Scratch};
+
+    /// The user name and the secret of a Basic header.
+    pub fn read_basic(header: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        match Presented::read(header, &mut Scratch::new()) {
+            Ok(Presented::Basic(basic)) => Some((basic.user.to_vec(), basic.secret.to_vec())),
+            _ => None,
+        }
+    }
+}
+
 use std::{
     fmt,
     sync::Arc,

@@ -214,7 +214,8 @@ impl Tollgate {
 
     /// Resident memory, in bytes.
     pub fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process's status");
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process's status");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") << 10
     }
@@ -269,7 +270,8 @@ fn message(line: &Value) -> &str {
 }
 
 fn write_config(folder: &Folder, config: &str) {
-    let mut text = config.replace("$SECRET", SECRET_HASH).replace("$DIR", &folder.path().display().to_string());
+    let mut text =
+        config.replace("$SECRET", SECRET_HASH).replace("$DIR", &folder.path().display().to_string());
     if !text.contains("[admin]") {
         text += "\n[admin]\nbind = \"127.0.0.1:0\"\n";
     }

@@ -39,7 +39,7 @@ pub struct Listener {
 pub fn listener(s: &mut Section, name: &Located<String>) -> Option<Listener> {
     let address =
         s.required("bind", "Where to listen: an address with a port, or `unix:` and a path.", ADDRESS);
-    let mode = s.optional("mode", "Permission bits of a Unix socket. Default: \"0660\".", MODE);
+    let mode = s.value("mode", "Permission bits of a Unix socket.", MODE, Mode(0o660));
     let group = s.optional("group", "Group of a Unix socket, by name or number.", Group);
     let tls =
         s.optional_table("tls", "With it, TLS: `certificate` and `key`, or `self_signed`.", tls::server);
@@ -66,16 +66,14 @@ pub fn listener(s: &mut Section, name: &Located<String>) -> Option<Listener> {
 
     check_cloudflare(s, &client, answer_within.as_ref(), &timeouts);
     let address = address?;
-    check_socket_keys(s, &address, mode.as_ref(), group.as_ref(), tls.as_ref());
+    check_socket_keys(s, &address, &mode, group.as_ref(), tls.as_ref());
     check_trust(s, &address, &client);
 
     let bind = match address.value.clone() {
         Address::Tcp(address) => Bind::Tcp(address),
-        Address::Unix(path) => Bind::Unix {
-            path,
-            mode: mode.map_or(0o660, |mode| mode.value.0),
-            group: group.map(|group| group.value.id),
-        },
+        Address::Unix(path) => {
+            Bind::Unix { path, mode: mode.value.0, group: group.map(|group| group.value.id) }
+        }
     };
     let name: Arc<str> = name.as_str().into();
     let door = DoorConfig {
@@ -84,17 +82,24 @@ pub fn listener(s: &mut Section, name: &Located<String>) -> Option<Listener> {
         answer_within: answer_within.map(|within| within.value),
         body_timeout: timeouts.values.body,
         empty_body: empty_body.value,
-        path_aliases: path_aliases.iter().map(|alias| alias.value.clone()).collect(),
+        path_aliases: longest_first(&path_aliases),
     };
     let tls = tls.and_then(|material| material.value);
     let config = listener::Config { name, bind, tls, timeouts: timeouts.values, limits };
     Some(Listener { address, path_aliases: path_aliases.value, config: (config, door) })
 }
 
+/// One alias may be the end of another; the longest that fits a path is the one that is meant.
+fn longest_first(aliases: &[Located<String>]) -> Vec<String> {
+    let mut aliases: Vec<String> = aliases.iter().map(|alias| alias.value.clone()).collect();
+    aliases.sort_by_key(|alias| std::cmp::Reverse(alias.len()));
+    aliases
+}
+
 /// Whom a listener believes, as written.
 struct Client {
     config: client::Config,
-    header: Option<Located<ClientHeader>>,
+    header: Located<ClientHeader>,
     trusted: Vec<Located<Trusted>>,
 }
 
@@ -105,12 +110,13 @@ fn client(s: &mut Section) -> Client {
         List(TRUSTED),
         Vec::new(),
     );
-    let header = s.optional(
+    let header = s.value(
         "client_ip_header",
-        "The header in which a trusted proxy names the client. Default: X-Forwarded-For, read from the right.",
+        "The header in which a trusted proxy names the client; lists are read from the right.",
         CLIENT_HEADER,
+        ClientHeader(client::Header::default()),
     );
-    if let Some(header) = header.as_ref().filter(|_| trusted.is_empty()) {
+    if header.place.is_some() && trusted.is_empty() {
         s.report(
             Diagnostic::error("nobody is trusted to send this header")
                 .at(&header.place, "never read")
@@ -124,7 +130,7 @@ fn client(s: &mut Section) -> Client {
     let config = client::Config {
         trusted_networks: networks.collect(),
         trust_unix: trusted.iter().any(|peer| peer.value == Trusted::Unix),
-        header: header.as_ref().map(|header| header.value.0.clone()).unwrap_or_default(),
+        header: header.value.0.clone(),
     };
     Client { config, header, trusted: trusted.value }
 }
@@ -156,14 +162,15 @@ fn check_trust(s: &mut Section, address: &Located<Address>, client: &Client) {
 fn check_socket_keys(
     s: &mut Section,
     address: &Located<Address>,
-    mode: Option<&Located<Mode>>,
+    mode: &Located<Mode>,
     group: Option<&Located<GroupId>>,
     tls: Option<&Located<Option<crate::tls::ServerMaterial>>>,
 ) {
     match address.value {
         Address::Tcp(_) => {
-            let keys = [mode.map(|mode| ("mode", &mode.place)), group.map(|group| ("group", &group.place))];
-            for (key, place) in keys.into_iter().flatten() {
+            let group = group.and_then(|group| group.place.as_ref());
+            for (key, place) in [("mode", mode.place.as_ref()), ("group", group)] {
+                let Some(place) = place else { continue };
                 s.report(
                     Diagnostic::error(format!("`{key}` is for Unix sockets"))
                         .at(place, "has no meaning here")
@@ -180,7 +187,7 @@ fn check_socket_keys(
                         .help("nobody can listen in on it; its `mode` and `group` say who may connect"),
                 );
             }
-            if let Some(mode) = mode.filter(|mode| mode.value.0 & 0o002 != 0) {
+            if mode.value.0 & 0o002 != 0 {
                 s.report(
                     Diagnostic::warning("every user of this machine can connect")
                         .at(&mode.place, "writable for all")
@@ -198,8 +205,7 @@ fn check_cloudflare(
     within: Option<&Located<Duration>>,
     timeouts: &LocatedTimeouts,
 ) {
-    let is_cloudflare =
-        client.header.as_ref().is_some_and(|header| header.value.to_string().starts_with("cf-"));
+    let is_cloudflare = client.header.value.to_string().starts_with("cf-");
     if !is_cloudflare {
         return;
     }

@@ -12,7 +12,7 @@ use super::{
     diagnostic::Diagnostic,
     kind::show_bytes,
     reader::Reader,
-    section::{Located, Section, nearest},
+    section::{Located, Section, unknown},
     source::{INCLUDE, Place},
 };
 use crate::{
@@ -22,8 +22,9 @@ use crate::{
 use http::{HeaderName, HeaderValue};
 use listener::{Address, Listener};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, hash_map::Entry},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 use tenant::Tenant;
@@ -48,6 +49,8 @@ pub struct Document {
     answer_headers: Vec<(HeaderName, HeaderValue)>,
     failures: FailureLimits,
     listeners: Vec<Option<Listener>>,
+    /// The upstreams that `[defaults.tenant]` names.
+    default_upstreams: Vec<Located<Arc<str>>>,
     tenants: Vec<Tenant>,
     upstreams: Vec<Upstream>,
     admin: Option<Located<SocketAddr>>,
@@ -55,6 +58,15 @@ pub struct Document {
 
 /// Reads the outermost table.
 pub fn document(s: &mut Section) -> Document {
+    for (table, example) in [
+        ("listener", "[listener.public] with bind = \"0.0.0.0:4318\""),
+        ("tenant", "[tenant.NAME] with credentials and an upstream"),
+        ("upstream", "[upstream.NAME] with endpoint = \"http://alloy:4318\""),
+    ] {
+        if s.is_blank(table) {
+            s.report(Diagnostic::error(format!("there is no {table}")).help(format!("add {example}")));
+        }
+    }
     let doc = "More files, relative to this one: `[listener.NAME]`, `[tenant.NAME]` and `[upstream.NAME]` may stand in any of them.";
     s.optional("include", doc, INCLUDE);
     Document {
@@ -72,15 +84,15 @@ pub fn document(s: &mut Section) -> Document {
         failures: s.table("auth", "How senders prove who they are.", |s| {
             s.table("failures", "How many wrong logins are borne.", process::failures)
         }),
-        tenants: {
-            s.table("defaults", "What counts where a table does not say otherwise.", |s| {
-                s.table("tenant", "What counts for every tenant that does not say otherwise.", |s| {
-                    tenant::shared(s, &Located { value: "NAME".to_owned(), place: None });
-                });
-            });
-            let fallback = Some(("defaults.tenant", ["defaults", "tenant"]));
-            s.named("tenant", "Who may send, what, how much and where to.", fallback, tenant::tenant)
-        },
+        default_upstreams: s.table("defaults", "What counts where a table does not say otherwise.", |s| {
+            s.table("tenant", "What counts for every tenant that does not say otherwise.", tenant::defaults)
+        }),
+        tenants: s.named(
+            "tenant",
+            "Who may send, what, how much and where to.",
+            Some(("defaults.tenant", ["defaults", "tenant"])),
+            tenant::tenant,
+        ),
         upstreams: s.named("upstream", "A destination.", None, upstream::upstream),
         admin: s
             .optional_table(
@@ -96,12 +108,11 @@ impl Document {
     /// Holds the tables against each other, and makes the configuration of them. It is right only if
     /// the reader holds no error.
     pub fn resolve(self, reader: &mut Reader) -> Config {
-        self.check_is_complete(reader);
         self.check_addresses(reader);
         self.check_paths(reader);
-        self.check_upstreams(reader);
         self.check_budgets(reader);
         self.check_credentials(reader);
+        self.check_upstreams(reader);
         let credentials = self
             .tenants
             .iter()
@@ -122,19 +133,6 @@ impl Document {
         }
     }
 
-    fn check_is_complete(&self, reader: &mut Reader) {
-        for (is_empty, what, example) in [
-            (self.listeners.is_empty(), "listener", "[listener.public] with bind = \"0.0.0.0:4318\""),
-            (self.tenants.is_empty(), "tenant", "[tenant.NAME] with credentials and an upstream"),
-            (self.upstreams.is_empty(), "upstream", "[upstream.NAME] with endpoint = \"http://alloy:4318\""),
-        ] {
-            if is_empty {
-                reader
-                    .report(Diagnostic::error(format!("there is no {what}")).help(format!("add {example}")));
-            }
-        }
-    }
-
     /// Two sockets cannot share an address.
     fn check_addresses(&self, reader: &mut Reader) {
         let admin = self.admin.as_ref().map(|bind| (Address::Tcp(bind.value), &bind.place));
@@ -144,60 +142,70 @@ impl Document {
             .flatten()
             .map(|listener| (listener.address.value.clone(), &listener.address.place));
         let sockets: Vec<(Address, &Option<Place>)> = sockets.chain(admin).collect();
-        for (address, place, first, first_place) in pairs(&sockets) {
-            if address.overlaps(first) {
-                reader.report(
-                    Diagnostic::error("two listeners on one address")
-                        .at(*place, "again here")
-                        .also(*first_place, "first here")
-                        .help(format!("{address} and {first} cannot be bound both")),
-                );
-            }
+        for (index, (address, place)) in sockets.iter().enumerate() {
+            let Some((first, first_place)) =
+                sockets[..index].iter().find(|(first, _)| address.overlaps(first))
+            else {
+                continue;
+            };
+            let diagnostic = Diagnostic::error("two listeners on one address")
+                .at(*place, "again here")
+                .also(*first_place, "first here");
+            let help = format!("{first} has {address} already");
+            reader.report(if address == first { diagnostic } else { diagnostic.help(help) });
         }
     }
 
-    /// One path leads to one tenant.
+    /// One path leads to one tenant. In front of OTLP's own path stands a tenant's prefix, an alias, or
+    /// both, the prefix first.
     fn check_paths(&self, reader: &mut Reader) {
-        let prefixes = self.tenants.iter().filter_map(|tenant| tenant.path_prefix.as_ref());
-        let prefixes: Vec<(&str, &Option<Place>)> =
-            prefixes.map(|prefix| (prefix.as_str(), &prefix.place)).collect();
-        report_overlaps(reader, pairs(&prefixes));
+        let prefixes: Vec<(&str, &Option<Place>)> = self
+            .tenants
+            .iter()
+            .filter_map(|tenant| tenant.path_prefix.as_ref())
+            .map(|prefix| (prefix.as_str(), &prefix.place))
+            .collect();
+        let mut doors = Doors::default();
+        for (prefix, place) in &prefixes {
+            doors.open((*prefix).to_owned(), place, reader);
+        }
         for listener in self.listeners.iter().flatten() {
-            let aliases: Vec<(&str, &Option<Place>)> =
-                listener.path_aliases.iter().map(|alias| (alias.as_str(), &alias.place)).collect();
-            report_overlaps(reader, pairs(&aliases));
-            let mixed = aliases.iter().flat_map(|(alias, place)| {
-                prefixes.iter().map(move |(prefix, first)| (alias, place, prefix, first))
-            });
-            report_overlaps(reader, mixed);
+            let mut doors = doors.clone();
+            for alias in &listener.path_aliases {
+                doors.open(alias.value.clone(), &alias.place, reader);
+                for (prefix, _) in &prefixes {
+                    doors.open(format!("{prefix}{}", alias.value), &alias.place, reader);
+                }
+            }
         }
     }
 
     /// Tenants name upstreams that exist, and no upstream is there for nobody.
     fn check_upstreams(&self, reader: &mut Reader) {
-        let known: Vec<&str> = self.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
-        let mut used = HashSet::new();
-        for named in self.tenants.iter().flat_map(|tenant| &tenant.upstreams) {
-            used.insert(named.value.clone());
-            if known.contains(&&*named.value) {
-                continue;
-            }
-            let label = nearest(&named.value, &known)
-                .map(|near| format!("did you mean `{near}`?"))
-                .unwrap_or_default();
-            let diagnostic =
-                Diagnostic::error(format!("there is no upstream `{}`", named.value)).at(&named.place, label);
-            let list = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            reader.report(if known.is_empty() {
-                diagnostic
-            } else {
-                diagnostic.help(format!("there are: {list}"))
-            });
+        let by_name: HashMap<&str, &Upstream> =
+            self.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream)).collect();
+        let names: Vec<&str> = self.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+        for named in self.default_upstreams.iter().filter(|named| !by_name.contains_key(&*named.value)) {
+            reader.report(unknown(&named.value, &named.place, "upstream", &names));
         }
-        for unused in self.upstreams.iter().filter(|upstream| !used.contains(upstream.name.as_str())) {
+        let mut unused = by_name.clone();
+        for tenant in &self.tenants {
+            for named in &tenant.upstreams {
+                match by_name.get(&*named.value) {
+                    Some(upstream) => warn_of_replaced_headers(tenant, upstream, reader),
+                    None => reader.report(unknown(&named.value, &named.place, "upstream", &names)),
+                }
+                unused.remove(&*named.value);
+            }
+        }
+        if reader.failed() {
+            // What a slip left unused is not worth a word beside the slip.
+            return;
+        }
+        for upstream in unused.into_values() {
             reader.report(
-                Diagnostic::warning(format!("no tenant sends to upstream `{}`", unused.name.value))
-                    .at(&unused.name.place, "never used"),
+                Diagnostic::warning(format!("no tenant sends to upstream `{}`", upstream.name.value))
+                    .at(&upstream.name.place, "never used"),
             );
         }
     }
@@ -295,27 +303,32 @@ fn larger<T>(what: &str, show: impl Fn(&T) -> String, less: Named<T>, more: Name
     ))
 }
 
-/// Every two of a list, the later one first.
-fn pairs<'l, A, B>(list: &'l [(A, B)]) -> impl Iterator<Item = (&'l A, &'l B, &'l A, &'l B)> {
-    list.iter().enumerate().flat_map(|(index, (a, b))| {
-        list[..index].iter().map(move |(first_a, first_b)| (a, b, first_a, first_b))
-    })
+/// An upstream's own header replaces a tenant's of the same name, which somebody may not expect.
+fn warn_of_replaced_headers(tenant: &Tenant, upstream: &Upstream, reader: &mut Reader) {
+    for header in &tenant.upstream_headers {
+        if let Some(stronger) = upstream.headers.iter().find(|name| name.value == header.value) {
+            reader.report(
+                Diagnostic::warning(format!("`{}` is set twice", header.value))
+                    .at(&header.place, format!("not used towards `{}`", upstream.name.value))
+                    .also(&stronger.place, "this replaces it"),
+            );
+        }
+    }
 }
 
-/// A prefix, its place, and another with its place.
-type Prefixes<'l> = (&'l &'l str, &'l &'l Option<Place>, &'l &'l str, &'l &'l Option<Place>);
+/// What stands in front of OTLP's own paths, each with the place that says so.
+#[derive(Clone, Default)]
+struct Doors<'p>(HashMap<String, &'p Option<Place>>);
 
-fn report_overlaps<'l>(reader: &mut Reader, prefixes: impl Iterator<Item = Prefixes<'l>>) {
-    for (path, place, first, first_place) in prefixes {
-        let is_below = |one: &str, other: &str| {
-            one.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if is_below(path, first) || is_below(first, path) {
-            reader.report(
-                Diagnostic::error(format!("`{path}` and `{first}` overlap"))
-                    .at(*place, "one path would lead two ways")
-                    .also(*first_place, "the other is here"),
-            );
+impl<'p> Doors<'p> {
+    fn open(&mut self, path: String, place: &'p Option<Place>, reader: &mut Reader) {
+        match self.0.entry(path) {
+            Entry::Vacant(free) => drop(free.insert(place)),
+            Entry::Occupied(taken) => reader.report(
+                Diagnostic::error(format!("`{}` would lead two ways", taken.key()))
+                    .at(place, "by this")
+                    .also(*taken.get(), "and by this"),
+            ),
         }
     }
 }

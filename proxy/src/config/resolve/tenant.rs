@@ -12,7 +12,7 @@ use crate::{
         diagnostic::Diagnostic,
         kind::{Bytes, Count, Fault, Instant, Moment, Parsed, Text, show_bytes},
         secret::{Secret, SecretFile},
-        section::{Either, Located, Section},
+        section::{Either, Entries, Located, Section},
         source::Place,
     },
     pipeline::{TenantConfig, Upstreams},
@@ -30,6 +30,8 @@ pub struct Tenant {
     pub path_prefix: Option<Located<String>>,
     /// The upstreams it names.
     pub upstreams: Vec<Located<Arc<str>>>,
+    /// The headers it sets, to hold against those of its upstreams.
+    pub upstream_headers: Vec<Located<HeaderName>>,
     /// Its limits, to hold against those over all tenants.
     pub limits: Limits,
     /// Its credentials, to hold against the others'.
@@ -74,20 +76,38 @@ pub fn tenant(s: &mut Section, name: &Located<String>) -> Tenant {
         path_prefix: path_prefix.as_ref().map(|prefix| prefix.value.clone()),
         upstreams: shared.upstreams.0,
         limits: shared.limits.values,
-        upstream_headers: shared.upstream_headers,
+        upstream_headers: shared
+            .upstream_headers
+            .iter()
+            .map(|(name, value)| (name.value.clone(), value.value.clone()))
+            .collect(),
     };
-    Tenant { path_prefix, upstreams: shared.upstreams.1, limits: shared.limits, credentials, config }
+    let upstream_headers = shared.upstream_headers.into_iter().map(|(name, _)| name).collect();
+    Tenant {
+        path_prefix,
+        upstreams: shared.upstreams.1,
+        upstream_headers,
+        limits: shared.limits,
+        credentials,
+        config,
+    }
+}
+
+/// Reads `[defaults.tenant]`, which every tenant falls back on: here only its own mistakes count, and
+/// the upstreams it names.
+pub fn defaults(s: &mut Section) -> Vec<Located<Arc<str>>> {
+    shared(s, &Located { value: "NAME".to_owned(), place: None }).upstreams.1
 }
 
 /// What `[defaults.tenant]` can say for every tenant.
-pub struct Shared {
+struct Shared {
     upstreams: (Upstreams, Vec<Located<Arc<str>>>),
     limits: Limits,
-    upstream_headers: Vec<(HeaderName, HeaderValue)>,
+    upstream_headers: Entries<HeaderName, HeaderValue>,
 }
 
 /// Reads the keys that `[defaults.tenant]` can have too.
-pub fn shared(s: &mut Section, name: &Located<String>) -> Shared {
+fn shared(s: &mut Section, name: &Located<String>) -> Shared {
     let doc =
         "Where to: one upstream's name, or one for each signal. A signal that has none is refused with 403.";
     let upstreams = match s.either("upstream", doc, UPSTREAM, upstream_of_each_signal) {
@@ -104,8 +124,8 @@ pub fn shared(s: &mut Section, name: &Located<String>) -> Shared {
     let limits = s.table("limits", "What it may use.", limits);
     let doc =
         "Headers set towards its upstreams; `${tenant}` stands for its name. A sender's own are dropped.";
-    let headers = s.map("upstream_headers", doc, (REQUEST_HEADER, RequestValue::new(Some(&name.value))));
-    let upstream_headers = headers.into_iter().map(|(name, value)| (name.value, value.value)).collect();
+    let upstream_headers =
+        s.map("upstream_headers", doc, (REQUEST_HEADER, RequestValue::new(Some(&name.value))));
     Shared { upstreams, limits, upstream_headers }
 }
 
@@ -262,16 +282,22 @@ fn only_one_proof(s: &mut Section) -> Option<()> {
 const BCRYPT_SLOW: u32 = 13;
 
 fn password_hash(s: &mut Section, hash: &Located<String>) -> Option<PasswordHash> {
-    if let Some(cost) = bcrypt_cost(&hash.value).filter(|cost| *cost >= BCRYPT_SLOW) {
-        s.report(
-            Diagnostic::warning(format!(
-                "bcrypt with cost {cost} takes more than half a second for a first login"
-            ))
-            .at(&hash.place, "slow hash")
-            .help("a cost of 10 to 12 is enough; for new hashes prefer Argon2id"),
-        );
+    let parsed = PasswordHash::parse(&hash.value);
+    match &parsed {
+        Err(error) => report_hash(s, "password hash", error, hash),
+        Ok(_) => {
+            if let Some(cost) = bcrypt_cost(&hash.value).filter(|cost| *cost >= BCRYPT_SLOW) {
+                let title =
+                    format!("bcrypt with cost {cost} takes more than half a second for a first login");
+                s.report(
+                    Diagnostic::warning(title)
+                        .at(&hash.place, "slow hash")
+                        .help("a cost of 10 to 12 is enough; for new hashes prefer Argon2id"),
+                );
+            }
+        }
     }
-    PasswordHash::parse(&hash.value).map_err(|error| report_hash(s, "password hash", &error, hash)).ok()
+    parsed.ok()
 }
 
 fn bcrypt_cost(hash: &str) -> Option<u32> {

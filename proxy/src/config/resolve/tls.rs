@@ -30,8 +30,8 @@ pub fn server(s: &mut Section) -> Option<ServerMaterial> {
         Some(names) if written => {
             s.report(
                 Diagnostic::error("either a self-signed certificate or one from a file")
-                    .at(s.place(), "both are here")
-                    .also(&names.place, "makes one"),
+                    .at(&names.place, "makes one")
+                    .also(&s.place_of("certificate").or(s.place_of("key")), "names another"),
             );
             None
         }

@@ -16,7 +16,7 @@ use crate::{
     exporter::{self, HttpVersion, SendCompression},
     otlp::{Compression, Signal},
 };
-use http::uri::Authority;
+use http::{HeaderName, uri::Authority};
 use serde_json::{Value as Json, json};
 use std::{
     fmt::{self, Display},
@@ -27,6 +27,8 @@ use std::{
 pub struct Upstream {
     /// Its name, for tenants to refer to.
     pub name: Located<String>,
+    /// The headers it sets, to hold against those of the tenants.
+    pub headers: Vec<Located<HeaderName>>,
     /// What the rooms get, unless something was wrong.
     pub config: Option<(exporter::Config, UpstreamLimits)>,
 }
@@ -48,6 +50,7 @@ pub fn upstream(s: &mut Section, name: &Located<String>) -> Upstream {
     let (connect_timeout, request_timeout) = s.table("timeouts", "Time limits of a request.", timeouts);
     let limits = s.table("limits", "What may be under way to it.", limits);
 
+    let names = headers.iter().map(|(name, _)| name.clone()).collect();
     let config = endpoint.and_then(|endpoint| {
         let host =
             host.or_else(|| Some(Located { value: endpoint.authority()?, place: endpoint.place.clone() }))?;
@@ -71,7 +74,7 @@ pub fn upstream(s: &mut Section, name: &Located<String>) -> Upstream {
             request_timeout,
         })
     });
-    Upstream { name: name.clone(), config: config.map(|config| (config, limits)) }
+    Upstream { name: name.clone(), headers: names, config: config.map(|config| (config, limits)) }
 }
 
 fn timeouts(s: &mut Section) -> (Duration, Duration) {
@@ -192,6 +195,9 @@ fn endpoint(text: &str) -> Result<Endpoint, Fault> {
         (_, Some(rest)) => (false, rest),
         _ => return Err(fault().label("it starts with http:// or https://")),
     };
+    if rest.is_empty() {
+        return Err(fault().label("the host is missing"));
+    }
     if rest.contains('@') {
         return Err(fault()
             .label("credentials do not belong here")
