@@ -5,4 +5,5 @@
 mod kit;
 
 mod otlp;
+mod tls;
 mod upstreams;

@@ -461,7 +461,7 @@ fn each_signal_has_its_upstream_and_one_without_is_refused_by_name() {
     let config = config(&tables)
         .replace("upstream = \"collector\"", "upstream = { logs = \"collector\", traces = \"tempo\" }");
     let tollgate = Tollgate::start(&config);
-    let mut send = |signal| tollgate.send(&Request::post(signal, vec![10, 0]).login("oxygen", "secret"));
+    let send = |signal| tollgate.send(&Request::post(signal, vec![10, 0]).login("oxygen", "secret"));
     assert_eq!(send("/v1/logs").status, 200);
     assert_eq!(send("/v1/traces").status, 200);
     for signal in ["metrics", "profiles"] {

@@ -2,6 +2,7 @@
 //! that behave as they are told. Everything binds loopback on port 0; nothing sleeps and hopes:
 //! [`eventually`] asks until it is so.
 
+pub mod frames;
 mod http;
 pub mod http2;
 pub mod scripted;
