@@ -5,5 +5,6 @@
 mod kit;
 
 mod otlp;
+mod refusals;
 mod tls;
 mod upstreams;

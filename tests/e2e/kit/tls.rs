@@ -9,7 +9,7 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use std::{
-    io::{self, Read},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     sync::Arc,
 };
@@ -170,13 +170,24 @@ impl TlsStream {
     }
 }
 
+/// Reads also after a failed write, which rustls's own stream would try again first.
 impl Read for TlsStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        let StreamOwned { conn, sock } = &mut self.0;
+        loop {
+            match conn.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            if conn.read_tls(sock)? == 0 {
+                return Ok(0);
+            }
+            conn.process_new_packets().map_err(io::Error::other)?;
+        }
     }
 }
 
-impl io::Write for TlsStream {
+impl Write for TlsStream {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         self.0.write(buffer)
     }
