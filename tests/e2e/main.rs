@@ -7,4 +7,5 @@ mod kit;
 mod otlp;
 mod refusals;
 mod tls;
+mod unix;
 mod upstreams;

@@ -12,7 +12,7 @@ mod upstream;
 
 pub use self::{
     http::{Answer, Connection, Request},
-    tollgate::{Folder, Tollgate, command, tollgate},
+    tollgate::{Folder, Tollgate, command, fails_to_start, tollgate},
     upstream::{Behaviour, Seen, Upstream},
 };
 
