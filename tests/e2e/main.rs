@@ -5,3 +5,7 @@
 mod kit;
 
 mod otlp;
+mod refusals;
+mod tls;
+mod unix;
+mod upstreams;

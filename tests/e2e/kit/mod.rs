@@ -2,13 +2,17 @@
 //! that behave as they are told. Everything binds loopback on port 0; nothing sleeps and hopes:
 //! [`eventually`] asks until it is so.
 
+pub mod frames;
 mod http;
+pub mod http2;
+pub mod scripted;
+pub mod tls;
 mod tollgate;
 mod upstream;
 
 pub use self::{
     http::{Answer, Connection, Request},
-    tollgate::{Tollgate, tollgate},
+    tollgate::{Folder, Tollgate, command, fails_to_start, tollgate},
     upstream::{Behaviour, Seen, Upstream},
 };
 
