@@ -189,12 +189,7 @@ impl Pool {
         } else {
             let (sender, connection) =
                 http1::Builder::new().handshake(io).await.map_err(|error| error.to_string())?;
-            Ok(Connected::Http1(Http1 {
-                sender,
-                connection: Box::pin(connection),
-                ended: false,
-                upload_failed,
-            }))
+            Ok(Connected::Http1(Http1 { sender, connection: Some(Box::pin(connection)), upload_failed }))
         }
     }
 }
@@ -245,21 +240,22 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>
     Ok(sender)
 }
 
+/// What reads and writes an HTTP/1.1 connection while it is polled.
+type Driver = Pin<Box<http1::Connection<Io, Full<Bytes>>>>;
+
 /// One HTTP/1.1 connection, driven by the task that uses it: no task of its own has to be woken for
 /// a request and for its answer, and none runs while the connection is idle.
 struct Http1 {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: Pin<Box<http1::Connection<Io, Full<Bytes>>>>,
-    ended: bool,
+    /// Until it has ended. It is dropped then, which is how hyper tells the sender of it.
+    connection: Option<Driver>,
     upload_failed: Arc<AtomicBool>,
 }
 
 impl Http1 {
-    /// Lets the connection read and write. Its end is noted: it must not be polled again.
+    /// Lets the connection read and write.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.ended {
-            self.ended = self.connection.as_mut().poll(cx).is_ready();
-        }
+        drive(&mut self.connection, cx);
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
@@ -267,11 +263,9 @@ impl Http1 {
             return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
         }
         let mut response = pin!(self.sender.try_send_request(request));
-        let (connection, ended) = (&mut self.connection, &mut self.ended);
+        let connection = &mut self.connection;
         let response = poll_fn(|cx| {
-            if !*ended {
-                *ended = connection.as_mut().poll(cx).is_ready();
-            }
+            drive(connection, cx);
             response.as_mut().poll(cx)
         })
         .await
@@ -296,7 +290,13 @@ impl Http1 {
     }
 
     fn is_reusable(&self) -> bool {
-        !self.ended && !self.sender.is_closed() && !self.upload_failed.load(Relaxed)
+        self.connection.is_some() && !self.sender.is_closed() && !self.upload_failed.load(Relaxed)
+    }
+}
+
+fn drive(connection: &mut Option<Driver>, cx: &mut Context<'_>) {
+    if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
+        *connection = None;
     }
 }
 
