@@ -4,5 +4,9 @@
 
 mod kit;
 
+mod collector;
+mod curl;
+mod h2spec;
 mod otlp;
+mod python;
 mod reuse;

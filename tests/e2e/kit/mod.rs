@@ -3,12 +3,13 @@
 //! [`eventually`] asks until it is so.
 
 mod http;
+pub mod real;
 mod tollgate;
 mod upstream;
 
 pub use self::{
     http::{Answer, Connection, Request},
-    tollgate::{Tollgate, tollgate},
+    tollgate::{Folder, Tollgate, tollgate},
     upstream::{Behaviour, Seen, Upstream},
 };
 
