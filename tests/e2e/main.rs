@@ -4,8 +4,13 @@
 
 mod kit;
 
+mod collector;
+mod curl;
+mod h2spec;
 mod otlp;
+mod python;
 mod refusals;
+mod reuse;
 mod tls;
 mod unix;
 mod upstreams;

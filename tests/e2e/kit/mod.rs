@@ -5,6 +5,7 @@
 pub mod frames;
 mod http;
 pub mod http2;
+pub mod real;
 pub mod scripted;
 pub mod tls;
 mod tollgate;
