@@ -6,10 +6,19 @@
 
 mod kit;
 
+mod collector;
+mod curl;
+mod h2spec;
 mod headers;
 mod limits;
 mod logins;
 mod otlp;
+mod python;
 mod records;
+mod refusals;
+mod reuse;
 mod slow;
 mod smuggling;
+mod tls;
+mod unix;
+mod upstreams;

@@ -132,7 +132,7 @@ impl Pool {
         match connected {
             Connected::Http1(mut connection) => {
                 let answer = connection.exchange(request).await?;
-                if connection.is_reusable() {
+                if poll_fn(|cx| Poll::Ready(connection.is_reusable(cx))).await {
                     let mut idle = self.idle().lock();
                     if idle.len() < IDLE_MAX {
                         idle.push((Instant::now(), connection));
@@ -195,12 +195,7 @@ impl Pool {
         } else {
             let (sender, connection) =
                 http1::Builder::new().handshake(io).await.map_err(|error| error.to_string())?;
-            Ok(Connected::Http1(Http1 {
-                sender,
-                connection: Box::pin(connection),
-                ended: false,
-                upload_failed,
-            }))
+            Ok(Connected::Http1(Http1 { sender, connection: Some(Box::pin(connection)), upload_failed }))
         }
     }
 }
@@ -255,29 +250,20 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>
 /// a request and for its answer, and none runs while the connection is idle.
 struct Http1 {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: Pin<Box<http1::Connection<Io, Full<Bytes>>>>,
-    ended: bool,
+    /// None once it has ended: only its drop tells the sender, which would wait for ever otherwise.
+    connection: Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>,
     upload_failed: Arc<AtomicBool>,
 }
 
 impl Http1 {
-    /// Lets the connection read and write. Its end is noted: it must not be polled again.
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.ended {
-            self.ended = self.connection.as_mut().poll(cx).is_ready();
-        }
-    }
-
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
         if let Err(error) = poll_fn(|cx| self.poll_ready(cx)).await {
             return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
         }
         let mut response = pin!(self.sender.try_send_request(request));
-        let (connection, ended) = (&mut self.connection, &mut self.ended);
+        let connection = &mut self.connection;
         let response = poll_fn(|cx| {
-            if !*ended {
-                *ended = connection.as_mut().poll(cx).is_ready();
-            }
+            drive(connection, cx);
             response.as_mut().poll(cx)
         })
         .await
@@ -288,7 +274,7 @@ impl Http1 {
             if let Poll::Ready(collected) = collect(&mut body, &mut answer, cx) {
                 return Poll::Ready(collected);
             }
-            self.drive(cx);
+            drive(connection, cx);
             collect(&mut body, &mut answer, cx)
         })
         .await?;
@@ -297,12 +283,26 @@ impl Http1 {
 
     /// Notices what happened while nobody looked: closed by the upstream, or bytes nobody asked for.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.drive(cx);
+        drive(&mut self.connection, cx);
         self.sender.poll_ready(cx)
     }
 
-    fn is_reusable(&self) -> bool {
-        !self.ended && !self.sender.is_closed() && !self.upload_failed.load(Relaxed)
+    /// Whether the next request could be sent now. After an early answer the rest of the body would
+    /// have to be sent first, to an upstream that may never read it.
+    fn is_reusable(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.sender.is_ready() {
+            drive(&mut self.connection, cx);
+        }
+        self.sender.is_ready() && !self.upload_failed.load(Relaxed)
+    }
+}
+
+/// Lets a connection read and write.
+fn drive(connection: &mut Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>, cx: &mut Context<'_>) {
+    if let Some(open) = connection
+        && open.as_mut().poll(cx).is_ready()
+    {
+        *connection = None;
     }
 }
 

@@ -11,7 +11,7 @@ mod state;
 
 pub use config::{DoorConfig, TenantConfig, Upstreams};
 pub use scrape::Scrape;
-pub use state::{Build, Shared, State};
+pub use state::{Build, BuildError, Shared, State};
 
 use crate::{
     admission,
@@ -27,7 +27,7 @@ use http_body::Body as _;
 use http_body_util::Full;
 use journey::Journey;
 use state::{Tenant, Upstream};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// What a listener's requests pass through.
 pub struct Door {
@@ -112,10 +112,12 @@ impl Door {
 
         // May it come in. What is announced is reserved before a byte of it is read.
         let announced = body.size_hint().exact();
+        let deadline = self.config.answer_within.map(|limit| journey.began() + limit);
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limits = BodyLimits {
             wire: tenant.config.limits.body,
             decompressed: tenant.config.limits.decompressed,
-            timeout: self.config.body_timeout,
+            timeout: left.map_or(self.config.body_timeout, |left| left.min(self.config.body_timeout)),
         };
         check_size(announced, &limits, upstream, route.compression)?;
         let mut permit = admission::admit(&tenant.gate, &upstream.gate, &self.state.all, announced)?;
@@ -163,7 +165,7 @@ impl Door {
             headers: &head.headers,
             tenant_headers: &tenant.config.upstream_headers,
             request_id: journey.request_id(),
-            deadline: self.config.answer_within.map(|limit| journey.began() + limit),
+            deadline,
         };
         let outcome = journey.export(upstream, export).await;
         Ok(Done { signal, partial: reply(outcome, upstream)? })

@@ -2,13 +2,18 @@
 //! that behave as they are told. Everything binds loopback on port 0; nothing sleeps and hopes:
 //! [`eventually`] asks until it is so.
 
+pub mod frames;
 mod http;
+pub mod http2;
+pub mod real;
+pub mod scripted;
+pub mod tls;
 mod tollgate;
 mod upstream;
 
 pub use self::{
     http::{Answer, Connection, Field, Request, protobuf_fields},
-    tollgate::{Tollgate, tollgate},
+    tollgate::{Folder, Tollgate, command, fails_to_start, tollgate},
     upstream::{Behaviour, Seen, Upstream},
 };
 

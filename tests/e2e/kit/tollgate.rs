@@ -24,7 +24,8 @@ pub fn tollgate(arguments: &[&str]) -> Output {
     command().args(arguments).stdin(Stdio::null()).output().expect("running tollgate")
 }
 
-fn command() -> Command {
+/// The program, not run yet.
+pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.env_remove("TOLLGATE_CONFIG");
     command
@@ -71,8 +72,14 @@ impl Tollgate {
     /// The same in a folder that holds files already.
     #[track_caller]
     pub fn start_in(folder: Folder, config: &str) -> Self {
+        Self::start_by(command(), folder, config)
+    }
+
+    /// The same by another command, such as a shell that sets limits and then becomes Tollgate.
+    #[track_caller]
+    pub fn start_by(mut command: Command, folder: Folder, config: &str) -> Self {
         write_config(&folder, config);
-        let mut child = command()
+        let mut child = command
             .args(["run", "--config"])
             .arg(folder.path().join("tollgate.toml"))
             .current_dir(folder.path())
@@ -269,4 +276,45 @@ fn write_config(folder: &Folder, config: &str) {
         text += "\n[admin]\nbind = \"127.0.0.1:0\"\n";
     }
     fs::write(folder.path().join("tollgate.toml"), text).expect("writing the configuration");
+}
+
+/// Runs with a configuration that cannot be served: the exit status, and what was said.
+#[track_caller]
+pub fn fails_to_start(folder: &Folder, config: &str) -> (i32, String) {
+    write_config(folder, config);
+    let mut command = command();
+    command.args(["run", "--config"]).arg(folder.path().join("tollgate.toml")).current_dir(folder.path());
+    run_to_end(command, "")
+}
+
+/// Runs a command that ends by itself, with this on its standard input: the exit status, and all that
+/// it printed on standard error.
+#[track_caller]
+pub fn run_to_end(mut command: Command, input: &str) -> (i32, String) {
+    use std::io::{Read, Write};
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starting tollgate");
+    child.stdin.take().expect("stdin is piped").write_all(input.as_bytes()).expect("writing");
+    let mut stderr = child.stderr.take().expect("stderr is piped");
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).map(|_| text)
+    });
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait().expect("waiting") {
+            Some(status) => break status,
+            None if std::time::Instant::now() > deadline => {
+                let _ = child.kill();
+                panic!("it runs on: {:?}", reader.join());
+            }
+            None => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+    };
+    let text = reader.join().expect("the reader").expect("text");
+    (status.code().unwrap_or(-1), text)
 }
