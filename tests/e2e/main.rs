@@ -4,6 +4,8 @@
 
 mod kit;
 
+mod admin;
+mod cli;
 mod otlp;
 mod refusals;
 mod tls;
