@@ -146,27 +146,26 @@ impl Gate {
         if !take(&self.held.requests, 1, limits.in_flight.load(Relaxed)) {
             return Err(self.deny(Limit::InFlight, IN_FLIGHT_RETRY));
         }
-        let entered = match self.hold(bytes) {
-            Ok(()) => {
-                let request_ns = limits.request_ns.load(Relaxed);
-                let taken = request_ns == UNLIMITED || self.held.request_rate.take(request_ns, now_ns);
-                if taken {
-                    return Ok(());
-                }
-                give_back(&self.held.bytes, bytes);
-                let wait = self.held.request_rate.wait(request_ns, now_ns);
-                Err(self.deny(Limit::RequestsPerSecond, wait))
-            }
-            denied => denied,
-        };
-        give_back(&self.held.requests, 1);
-        entered
+        if let Err(denied) = self.hold(bytes) {
+            give_back(&self.held.requests, 1);
+            return Err(denied);
+        }
+        let request_ns = limits.request_ns.load(Relaxed);
+        if request_ns != UNLIMITED && !self.held.request_rate.take(request_ns, now_ns) {
+            self.leave(bytes);
+            let wait = self.held.request_rate.wait(request_ns, now_ns);
+            return Err(self.deny(Limit::RequestsPerSecond, wait));
+        }
+        Ok(())
     }
 
     /// Undoes [`Gate::enter`], as if it had never been.
     pub(super) fn take_back(&self, bytes: u64) {
         self.leave(bytes);
-        self.held.request_rate.give_back(self.limits.request_ns.load(Relaxed));
+        let request_ns = self.limits.request_ns.load(Relaxed);
+        if request_ns != UNLIMITED {
+            self.held.request_rate.give_back(request_ns);
+        }
     }
 
     /// Ends a request that holds so many bytes.
@@ -194,7 +193,7 @@ impl Gate {
     pub(super) fn charge(&self, bytes: u64, now_ns: u64) {
         let rate = self.limits.bytes_per_second.load(Relaxed);
         if rate != UNLIMITED {
-            let cost_ns = u128::from(bytes) * u128::from(BURST_NS) / u128::from(rate);
+            let cost_ns = (u128::from(bytes) * u128::from(BURST_NS)).div_ceil(u128::from(rate));
             self.held.byte_rate.charge(u64::try_from(cost_ns).unwrap_or(u64::MAX / 4), now_ns);
         }
     }
@@ -227,8 +226,9 @@ impl Rate {
         self.0.try_update(AcqRel, Relaxed, used).is_ok()
     }
 
+    /// Undoes [`Rate::take`]. Saturating, since a reload may have changed the cost in between.
     fn give_back(&self, cost_ns: u64) {
-        self.0.fetch_sub(cost_ns, AcqRel);
+        self.0.update(AcqRel, Relaxed, |until| until.saturating_sub(cost_ns));
     }
 
     /// How long until so much of it can be used.
@@ -239,7 +239,7 @@ impl Rate {
 
     /// Uses so many nanoseconds of it, whatever the burst.
     fn charge(&self, cost_ns: u64, now_ns: u64) {
-        let _ = self.0.try_update(AcqRel, Relaxed, |until| Some(until.max(now_ns).saturating_add(cost_ns)));
+        self.0.update(AcqRel, Relaxed, |until| until.max(now_ns).saturating_add(cost_ns));
     }
 
     /// Nothing while there is something left of it, else how long until there is.

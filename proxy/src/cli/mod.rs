@@ -168,8 +168,8 @@ fn show(diagnostics: &Diagnostics) {
 }
 
 fn check(loaded: &Loaded, tenant: Option<&str>) -> anyhow::Result<ExitCode> {
-    if let Err((upstream, error)) = serve::check(&loaded.config) {
-        eprintln!("tollgate: upstream {upstream}: {error}");
+    if let Err(error) = serve::check(&loaded.config) {
+        eprintln!("tollgate: {error}");
         return Ok(ExitCode::from(EXIT_CONFIGURATION));
     }
     if let Some(name) = tenant {

@@ -19,9 +19,8 @@ use tollgate::{
     admin::{self, Admin, Readiness},
     config::{self, Config, Environment, Loaded},
     listener::{self, Bound, Listener, Workers},
-    pipeline::{Build, Door, Scrape, Shared, State},
+    pipeline::{Build, BuildError, Door, Scrape, Shared, State},
     telemetry::{self, LogGuard, Metrics},
-    tls,
 };
 
 /// How often idle connections to upstreams are looked over.
@@ -52,7 +51,7 @@ pub(super) fn serve(loaded: Loaded, paths: Vec<PathBuf>) -> anyhow::Result<ExitC
 }
 
 /// Looks at what only building shows, as `run` would.
-pub(super) fn check(config: &Config) -> Result<(), (Arc<str>, tls::IdentityError)> {
+pub(super) fn check(config: &Config) -> Result<(), BuildError> {
     let shared = Arc::new(Shared {
         metrics: Arc::new(Metrics::new()),
         access: telemetry::AccessLog::silent(),
@@ -95,9 +94,7 @@ impl Server {
             next_id: AtomicU64::default(),
         });
         let build = Build { config: &config, shared: shared.clone(), previous: None };
-        let state = Arc::new(build.build().map_err(|(upstream, error)| {
-            StartError::Configuration(anyhow::anyhow!("upstream {upstream}: {error}"))
-        })?);
+        let state = Arc::new(build.build().map_err(|error| StartError::Configuration(error.into()))?);
         let bound = bind(config.listeners.iter().map(|(listener, _)| &listener.bind))
             .map_err(|error| StartError::Runtime(error.into()))?;
         let admin = match &config.admin {
@@ -109,9 +106,8 @@ impl Server {
             ),
             None => None,
         };
-        let workers = Workers::start(config.workers)
-            .context("starting the workers")
-            .map_err(StartError::Runtime)?;
+        let workers =
+            Workers::start(config.workers).context("starting the workers").map_err(StartError::Runtime)?;
         let listeners = bound.into_iter().zip(&config.listeners).map(|(bound, (listener, door))| {
             start(bound, listener.clone(), Door::new(door.clone(), state.clone()), &workers)
         });
@@ -226,9 +222,7 @@ impl Server {
         let bound = bind(new.iter().map(|(listener, _)| &listener.bind))?;
         let before = self.state.load_full();
         let build = Build { config: &config, shared: self.shared.clone(), previous: Some(&before) };
-        let state =
-            build.build().map_err(|(upstream, error)| anyhow::anyhow!("upstream {upstream}: {error}"))?;
-        let state = Arc::new(state);
+        let state = Arc::new(build.build()?);
 
         let (kept, removed): (Vec<_>, Vec<_>) = listeners.drain(..).partition(|listener| {
             config.listeners.iter().any(|(wanted, _)| wanted.bind == listener.config().bind)
@@ -239,12 +233,9 @@ impl Server {
                 listener.reconfigure(wanted.clone(), Door::new(door.clone(), state.clone()));
             }
         }
-        let started = bound
-            .into_iter()
-            .zip(new)
-            .map(|(bound, (listener, door))| {
-                start(bound, listener, Door::new(door, state.clone()), &self.workers)
-            });
+        let started = bound.into_iter().zip(new).map(|(bound, (listener, door))| {
+            start(bound, listener, Door::new(door, state.clone()), &self.workers)
+        });
         *listeners = kept.into_iter().chain(started).collect();
         let limit = config.drain_timeout;
         for listener in removed {

@@ -39,6 +39,10 @@ const PENDING_RESETS: usize = 20;
 /// way into the body's own buffer, large enough that a megabyte takes few calls.
 const READ_BYTES: usize = 128 << 10;
 
+/// An HTTP/1.1 connection that is idle for longer gives its buffers back, two of 8 KiB, and is only a
+/// socket (and its TLS) until bytes arrive.
+const PARK_AFTER: Duration = Duration::from_secs(2);
+
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
@@ -67,6 +71,10 @@ pub struct Connection {
     /// Whether bytes that arrive now are the beginning of a request head (HTTP/1.1 only).
     awaits_head: AtomicBool,
     is_http2: AtomicBool,
+    /// Whether bytes of an answer wait for the peer to read.
+    unwritten: AtomicBool,
+    /// Whether the task is asked to park, see [`PARK_AFTER`].
+    shall_park: AtomicBool,
     /// Requests under way.
     requests: AtomicU32,
     /// What the connection's task is asked to do.
@@ -89,6 +97,8 @@ impl Connection {
             deadline: AtomicU64::new(now_millis() + timeouts.idle.as_millis() as u64),
             awaits_head: AtomicBool::new(true),
             is_http2: AtomicBool::new(false),
+            unwritten: AtomicBool::new(false),
+            shall_park: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             order: AtomicU8::new(ORDER_NONE),
             waker: OnceLock::new(),
@@ -106,6 +116,7 @@ impl Connection {
         let begins_head = self.awaits_head.load(Relaxed);
         if begins_head {
             self.awaits_head.store(false, Relaxed);
+            self.shall_park.store(false, Relaxed);
             self.expires_in(self.headers);
         }
         begins_head
@@ -127,10 +138,8 @@ impl Connection {
     }
 
     fn order(&self, order: u8) {
-        if self.order.fetch_max(order, Relaxed) < order
-            && let Some(waker) = self.waker.get()
-        {
-            waker.wake_by_ref();
+        if self.order.fetch_max(order, Relaxed) < order {
+            self.wake();
         }
     }
 
@@ -148,13 +157,40 @@ impl Connection {
         }
     }
 
-    /// Ends the connection if its time is up. True if it did.
+    /// Ends the connection if its time is up: true if it did. Parks it if it has been idle.
     pub(super) fn sweep(&self) -> bool {
-        let overdue = self.deadline.load(Relaxed) <= now_millis();
-        if overdue {
+        let (now, deadline) = (now_millis(), self.deadline.load(Relaxed));
+        if deadline <= now {
             self.order(ORDER_CLOSE);
+            return true;
         }
-        overdue
+        let idle_since = deadline.saturating_sub(self.idle.as_millis() as u64);
+        let idle_long = now.saturating_sub(idle_since) >= PARK_AFTER.as_millis() as u64;
+        if self.is_idle_http1() && idle_long && !self.shall_park.swap(true, Relaxed) {
+            self.wake();
+        }
+        false
+    }
+
+    /// Whether nothing is under way: not a request, not a part of a head, not a part of an answer.
+    fn is_idle_http1(&self) -> bool {
+        self.awaits_head.load(Relaxed)
+            && !self.is_http2.load(Relaxed)
+            && self.requests.load(Relaxed) == 0
+            && !self.unwritten.load(Relaxed)
+    }
+
+    /// The peer does not read what is written to it, or does again.
+    pub(super) fn unwritten(&self, unwritten: bool) {
+        if self.unwritten.load(Relaxed) != unwritten {
+            self.unwritten.store(unwritten, Relaxed);
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
     }
 
     /// Ends the connection, whatever is under way.
@@ -164,27 +200,43 @@ impl Connection {
 
     /// Polls a connection to its end, obeying the orders that come meanwhile. `announce_end` is how
     /// its HTTP version says that no further request will be taken.
-    /// `None`: it was ordered to close before its end.
     async fn drive<C: Future>(
         &self,
         mut connection: Pin<&mut C>,
         announce_end: impl Fn(Pin<&mut C>),
-    ) -> Option<C::Output> {
+        may_park: bool,
+    ) -> Driven<C::Output> {
         let mut announced = false;
         poll_fn(|cx| {
             self.waker.get_or_init(|| cx.waker().clone());
             match self.order.load(Relaxed) {
-                ORDER_CLOSE => return Poll::Ready(None),
+                ORDER_CLOSE => return Poll::Ready(Driven::Closed),
                 ORDER_DRAIN if !announced => {
                     announced = true;
                     announce_end(connection.as_mut());
                 }
                 _ => {}
             }
-            connection.as_mut().poll(cx).map(Some)
+            match connection.as_mut().poll(cx) {
+                Poll::Ready(end) => Poll::Ready(Driven::Ended(end)),
+                Poll::Pending if may_park && self.shall_park.load(Relaxed) && self.is_idle_http1() => {
+                    Poll::Ready(Driven::Parked)
+                }
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await
     }
+}
+
+/// How it went with a connection.
+enum Driven<T> {
+    /// It ended of itself.
+    Ended(T),
+    /// It was ordered to close.
+    Closed,
+    /// It is idle, and shall wait without buffers.
+    Parked,
 }
 
 /// A request under way on a connection; dropped with its future, also when the sender goes away.
@@ -209,35 +261,48 @@ pub(super) async fn serve<S: Service>(
     workers: Workers,
 ) {
     let mut io = Io::new(stream, connection.clone());
-    let speaks_http2 = {
-        let speaks_http2 = pin!(io.speaks_http2());
-        connection.drive(speaks_http2, |_| ()).await
+    let protocol = {
+        let sniffing = pin!(io.speaks_http2());
+        connection.drive(sniffing, |_| (), false).await
     };
-    match speaks_http2 {
-        Some(Ok(true)) => {
+    match protocol {
+        Driven::Ended(Ok(true)) => {
             connection.speaks_http2();
             let service = service_fn({
                 let connection = connection.clone();
                 move |request| answer(request, connection.clone(), service.clone(), false)
             });
             let http = pin!(http2_builder(&limits, workers).serve_connection(io, service));
-            connection.drive(http, |http| http.graceful_shutdown()).await;
+            connection.drive(http, |http| http.graceful_shutdown(), false).await;
         }
-        Some(Ok(false)) => {
-            let ambiguous = io.watch_heads();
-            let service = service_fn(|request| {
-                let ambiguous = ambiguous.load(Relaxed) && ambiguous.swap(false, Relaxed);
-                answer(request, connection.clone(), service.clone(), ambiguous)
-            });
-            {
-                let http = pin!(http1_builder(&limits).serve_connection(&mut io, service));
-                // Nothing to announce here: hyper's own way would close an idle connection under a
-                // request that is on its way. `answer` announces it on the next answer.
-                connection.drive(http, |_| ()).await;
-            }
+        Driven::Ended(Ok(false)) => {
+            serve_http1(&mut io, &connection, &limits, &service).await;
             io.linger().await;
         }
-        Some(Err(_)) | None => {}
+        Driven::Ended(Err(_)) | Driven::Closed | Driven::Parked => {}
+    }
+}
+
+/// Serves HTTP/1.1, with buffers while there is something to do and without while there is not.
+async fn serve_http1<S: Service>(
+    io: &mut Io,
+    connection: &Arc<Connection>,
+    limits: &Limits,
+    service: &Arc<S>,
+) {
+    let ambiguous = io.watch_heads();
+    loop {
+        let service = service_fn(|request| {
+            let ambiguous = ambiguous.load(Relaxed) && ambiguous.swap(false, Relaxed);
+            answer(request, connection.clone(), service.clone(), ambiguous)
+        });
+        let mut http = http1_builder(limits).serve_connection(&mut *io, service);
+        // Nothing to announce here: hyper's own way would close an idle connection under a request
+        // that is on its way. `answer` announces it on the next answer.
+        let Driven::Parked = connection.drive(Pin::new(&mut http), |_| (), true).await else { return };
+        drop(http);
+        let arrival = pin!(io.wait_for_bytes());
+        let Driven::Ended(Ok(())) = connection.drive(arrival, |_| (), false).await else { return };
     }
 }
 
@@ -272,7 +337,8 @@ async fn answer<S: Service>(
     let _under_way = connection.request_began();
     let is_http1 = request.version() < Version::HTTP_2;
     let request = request.map(Body::new);
-    let mut response = service.call(request, &connection, ambiguous_length).await;
+    // In a box, because hyper keeps room for this future as long as the connection lives.
+    let mut response = Box::pin(service.call(request, &connection, ambiguous_length)).await;
     if is_http1 && connection.drains() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

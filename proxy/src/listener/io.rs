@@ -113,6 +113,18 @@ impl Io {
         Ok(first == *PREFACE)
     }
 
+    /// Waits for the first byte of the next request, and keeps it for hyper.
+    pub(super) async fn wait_for_bytes(&mut self) -> io::Result<()> {
+        let mut first = [0; 1];
+        if self.stream.read(&mut first).await? == 0 {
+            self.ended = true;
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.connection.bytes_arrived();
+        self.sniffed = first.to_vec();
+        Ok(())
+    }
+
     /// From now on the bytes are HTTP/1.1's: heads are looked at as they arrive. The flag that
     /// comes back is raised by a head whose length can be read in two ways.
     pub(super) fn watch_heads(&mut self) -> Arc<AtomicBool> {
@@ -194,20 +206,29 @@ impl Io {
 
 impl rt::Write for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let io = self.get_mut();
+        let written = Pin::new(&mut io.stream).poll_write(cx, buf);
+        io.connection.unwritten(written.is_pending());
+        written
     }
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+        let io = self.get_mut();
+        let written = Pin::new(&mut io.stream).poll_write_vectored(cx, bufs);
+        io.connection.unwritten(written.is_pending());
+        written
     }
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let io = self.get_mut();
+        let flushed = Pin::new(&mut io.stream).poll_flush(cx);
+        io.connection.unwritten(flushed.is_pending());
+        flushed
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let io = self.get_mut();

@@ -15,11 +15,11 @@ pub use connection::{Connection, Peer};
 pub use workers::Workers;
 
 use arc_swap::ArcSwap;
+use bind::Accepted;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::Full;
-use bind::Accepted;
 use io::Stream;
 use parking_lot::Mutex;
 use std::{

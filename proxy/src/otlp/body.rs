@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 /// What a buffer begins with, whatever length is announced: a sender has to send to make it grow.
 const FIRST_BYTES: usize = 64 << 10;
 /// How much a buffer may grow in one step, as a multiple of what has arrived.
-const GROWTH: usize = 8;
+const GROWTH: usize = 16;
 /// Bytes that are inflated between two looks at the limits.
 const INFLATE_STEP: usize = 64 << 10;
 /// The largest window of a zstd stream, as a power of two: 8 MiB, which RFC 8878 (3.1.1.1.2)

@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn what_cannot_be_served_is_refused_by_its_name() {
         let protobuf = ("content-type", "application/x-protobuf");
-        let cases: [(&str, &str, &[(&str, &str)], &str); 9] = [
+        type Lines<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(&str, &str, Lines<'_>, &str); 9] = [
             ("GET", "/v1/logs", &[], "method"),
             ("POST", "/v2/logs", &[protobuf], "unknown_path"),
             ("POST", "/v1/logs", &[], "content_type"),

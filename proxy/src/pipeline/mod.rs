@@ -11,7 +11,7 @@ mod state;
 
 pub use config::{DoorConfig, TenantConfig, Upstreams};
 pub use scrape::Scrape;
-pub use state::{Build, Shared, State};
+pub use state::{Build, BuildError, Shared, State};
 
 use crate::{
     admission,

@@ -40,7 +40,7 @@ pub struct State {
     pub(super) tenants: Tenants,
     pub(super) all: Arc<Gate>,
     pub(super) by_name: HashMap<Arc<str>, Arc<Tenant>>,
-    pub(super) upstreams: HashMap<Arc<str>, Arc<Upstream>>,
+    pub(super) upstreams: Upstreams,
 }
 
 /// A tenant at work.
@@ -70,13 +70,23 @@ pub struct Build<'a> {
     pub previous: Option<&'a State>,
 }
 
+/// Why an upstream cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[error("upstream {upstream}: {error}")]
+pub struct BuildError {
+    upstream: Arc<str>,
+    error: tls::IdentityError,
+}
+
+type Upstreams = HashMap<Arc<str>, Arc<Upstream>>;
+
 impl Build<'_> {
     /// Builds a state. The limits of gates that are carried over change with it, so this comes last
     /// of all that may fail in a reload.
     ///
     /// # Errors
-    /// Where an upstream's TLS material cannot be used: its name and why.
-    pub fn build(self) -> Result<State, (Arc<str>, tls::IdentityError)> {
+    /// Where an upstream's TLS material cannot be used.
+    pub fn build(self) -> Result<State, BuildError> {
         let upstreams = self.upstreams()?;
         let tenants = self.config.tenants.iter().map(|config| {
             let tenant = self.tenant(config, &upstreams);
@@ -92,13 +102,16 @@ impl Build<'_> {
         })
     }
 
-    fn upstreams(&self) -> Result<HashMap<Arc<str>, Arc<Upstream>>, (Arc<str>, tls::IdentityError)> {
+    fn upstreams(&self) -> Result<Upstreams, BuildError> {
         let mut exporters = Vec::new();
         for (config, limits) in &self.config.upstreams {
             let before = self.previous.and_then(|previous| previous.upstreams.get(&config.name));
             let exporter = match before {
                 Some(before) if before.exporter.config() == config => before.exporter.clone(),
-                _ => Arc::new(Exporter::new(config.clone()).map_err(|error| (config.name.clone(), error))?),
+                _ => Arc::new(
+                    Exporter::new(config.clone())
+                        .map_err(|error| BuildError { upstream: config.name.clone(), error })?,
+                ),
             };
             exporters.push((before, exporter, limits));
         }
@@ -117,7 +130,7 @@ impl Build<'_> {
         Ok(exporters.into_iter().map(upstream).collect())
     }
 
-    fn tenant(&self, config: &TenantConfig, upstreams: &HashMap<Arc<str>, Arc<Upstream>>) -> Tenant {
+    fn tenant(&self, config: &TenantConfig, upstreams: &Upstreams) -> Tenant {
         let before = self.previous.and_then(|previous| previous.by_name.get(&config.name));
         Tenant {
             gate: gate(before.map(|before| &before.gate), &config.limits),

@@ -17,7 +17,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 /// What a request shows of who sent it.
@@ -131,7 +131,7 @@ pub struct Counters {
     pub limited_by_full_table: AtomicU64,
     /// Slow hashes computed, those for unknown users included.
     pub hashes: AtomicU64,
-    /// Logins that took a slow hash. All others were known: [`Known::logins`] less these.
+    /// Logins that waited for a slow hash. All others were known: [`Known::logins`] less these.
     pub verified_by_hash: AtomicU64,
     /// Attempts that waited for a hash under way for the same secret.
     pub coalesced: AtomicU64,
@@ -148,6 +148,19 @@ enum Reason {
     UnknownToken,
     Expired,
     WrongDoor,
+}
+
+impl Known {
+    /// Whether this is the time and the door for it.
+    fn usable(&self, path_prefix: Option<&str>, now: SystemTime) -> Result<(), Reason> {
+        if self.path_prefix.as_deref() != path_prefix {
+            return Err(Reason::WrongDoor);
+        }
+        if self.expires.is_some_and(|expires| now >= expires) {
+            return Err(Reason::Expired);
+        }
+        Ok(())
+    }
 }
 
 impl Reason {
@@ -382,18 +395,16 @@ impl Tenants {
 
     /// Lets a sender in whose secret is right, if this is the time and the door for it.
     fn enter(&self, known: &Known, attempt: &Attempt<'_>) -> Result<(), Reason> {
-        if known.path_prefix.as_deref() != attempt.path_prefix {
-            return Err(Reason::WrongDoor);
-        }
         let now = self.lasting.clock.wall();
-        if known.expires.is_some_and(|expires| now >= expires) {
-            return Err(Reason::Expired);
-        }
+        known.usable(attempt.path_prefix, now)?;
         known.record.touch(now);
         Ok(())
     }
 
     /// The path of the first request with a secret, and of every wrong one.
+    ///
+    /// If the sender goes away meanwhile its charge stays: else a flood that hangs up early would cost
+    /// hashes and never be counted.
     async fn verify(&self, attempt: &Attempt<'_>, guess: Guess) -> Result<Arc<Known>, Denial> {
         let Lasting { pool, counters, .. } = &*self.lasting;
         let key = (guess.digest, self.generation);
@@ -406,7 +417,7 @@ impl Tenants {
             }
             None => {
                 let charged = self.charge(attempt, &guess.user, Effort::Hash)?;
-                match pool.submit(key, self.hashing(&guess)) {
+                match pool.submit(key, self.hashing(attempt, &guess)) {
                     Ok(ticket) => (ticket, Some(charged)),
                     Err(Full { retry_after }) => return Err(self.busy(Some(charged), retry_after)),
                 }
@@ -431,14 +442,20 @@ impl Tenants {
     }
 
     /// The work for the pool: tries the secret against each credential until one fits, and remembers
-    /// it there. Says whether it could be computed.
-    fn hashing(&self, guess: &Guess) -> impl FnOnce() -> bool + Send + 'static {
+    /// it there. Says whether it could be computed. Credentials that would be refused come last, in
+    /// case that the same secret fits a good one.
+    fn hashing(&self, attempt: &Attempt<'_>, guess: &Guess) -> impl FnOnce() -> bool + Send + 'static {
+        let now = self.lasting.clock.wall();
         let tried: Vec<(PasswordHash, Option<Arc<Record>>)> = match &guess.candidates {
-            Some(candidates) => candidates
-                .iter()
-                .filter(|known| !known.record.verified(&guess.digest))
-                .filter_map(|known| Some((known.slow_hash()?.clone(), Some(known.record.clone()))))
-                .collect(),
+            Some(candidates) => {
+                let untried = candidates.iter().filter(|known| !known.record.verified(&guess.digest));
+                let (good, refused): (Vec<&Arc<Known>>, Vec<&Arc<Known>>) =
+                    untried.partition(|known| known.usable(attempt.path_prefix, now).is_ok());
+                let in_order = good.into_iter().chain(refused);
+                in_order
+                    .filter_map(|known| Some((known.slow_hash()?.clone(), Some(known.record.clone()))))
+                    .collect()
+            }
             None => self.directory.decoys.iter().map(|decoy| (decoy.clone(), None)).collect(),
         };
         let (secret, digest) = (Secret::new(guess.secret.expose()), guess.digest);
@@ -630,5 +647,30 @@ impl LogBrake {
     fn lets_by(&self, key: failures::Key, now_ns: u64) -> bool {
         let second = (now_ns / 1_000_000_000) as u32;
         self.0[key.slot(self.0.len())].swap(second, Relaxed) != second
+    }
+}
+
+#[cfg(test)]
+impl Tenants {
+    /// Occupies every hashing thread until what is returned is dropped.
+    pub(super) fn plug(&self) -> Vec<std::sync::mpsc::Sender<()>> {
+        let plug = |n: u8| {
+            let (begun, has_begun) = std::sync::mpsc::channel();
+            let (end, may_end) = std::sync::mpsc::channel();
+            let work = move || begun.send(()).is_ok() && may_end.recv().is_err();
+            let ticket = self.lasting.pool.submit(([n; 32], u64::MAX), work).expect("an empty queue");
+            has_begun.recv().expect("a thread begins");
+            drop(ticket);
+            end
+        };
+        (0..pool::threads_max()).map(|n| plug(n as u8)).collect()
+    }
+
+    pub(super) fn decoy_costs(&self) -> Vec<hash::Cost> {
+        self.directory.decoys.iter().map(PasswordHash::cost).collect()
+    }
+
+    pub(super) fn failure_entries_exactly(&self) -> usize {
+        self.failures.entries_exactly()
     }
 }

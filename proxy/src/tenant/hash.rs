@@ -385,3 +385,161 @@ pub(super) fn wipe(bytes: &mut [u8]) {
     bytes.fill(0);
     hint::black_box(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARGON2ID: &str =
+        "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI";
+
+    fn text(error: HashError) -> String {
+        error.to_string()
+    }
+
+    #[test]
+    fn what_it_makes_it_takes_and_verifies() {
+        for made in [argon2id(b"secret").unwrap(), bcrypt(b"secret").unwrap()] {
+            let hash = PasswordHash::parse(&format!(" {made}\n")).unwrap();
+            assert!(hash.verify(b"secret").unwrap());
+            assert!(!hash.verify(b"Secret").unwrap());
+            assert!(!PasswordHash::decoy(hash.cost()).verify(b"secret").unwrap());
+            assert_eq!(PasswordHash::decoy(hash.cost()).cost(), hash.cost());
+        }
+        assert!(argon2id(b"secret").unwrap().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert_eq!(argon2id(b""), Err(SecretError::Empty));
+        assert_eq!(argon2id(b"a\0b"), Err(SecretError::Nul));
+        assert_eq!(bcrypt(&[b'a'; 73]), Err(SecretError::TooLong));
+    }
+
+    #[test]
+    fn hashes_of_other_programs() {
+        for (secret, hash) in [
+            // Caddy's documentation, PHP's and the reference implementation's tests.
+            ("rasmuslerdorf", "$2y$10$.vGA1O9wmRjrwAVXD98HNOgsNpDczlqm3Jq7KnEd1rVAGv3Fykk1a"),
+            (
+                "password",
+                "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+            ),
+        ] {
+            let parsed = PasswordHash::parse(hash).unwrap();
+            assert!(parsed.verify(secret.as_bytes()).unwrap(), "{hash}");
+            assert!(!parsed.verify(b"other").unwrap());
+        }
+    }
+
+    #[test]
+    fn too_weak_and_too_costly() {
+        let argon2 = |parameters: &str| PasswordHash::parse(&ARGON2ID.replace("m=19456,t=2,p=1", parameters));
+        for good in [
+            "m=4096,t=5,p=1",
+            "m=7168,t=5,p=1",
+            "m=12288,t=3,p=1",
+            "m=47104,t=1,p=1",
+            "m=65536,t=3,p=4",
+            "m=262144,t=4,p=1",
+        ] {
+            assert!(argon2(good).is_ok(), "{good}");
+        }
+        for weak in ["m=4095,t=100,p=1", "m=4096,t=3,p=1", "m=19455,t=1,p=1"] {
+            assert!(matches!(argon2(weak), Err(HashError::Weak(_))), "{weak}");
+        }
+        for costly in ["m=262145,t=1,p=1", "m=262144,t=5,p=1", "m=19456,t=4294967295,p=1", "m=19456,t=2,p=17"]
+        {
+            assert!(matches!(argon2(costly), Err(HashError::Costly(_))), "{costly}");
+        }
+        for bad in ["m=19456,t=2", "m=19456,t=2,p=0", "m=19456,t=2,p=1,keyid=AAAA", "m=x,t=2,p=1"] {
+            let expected = bad == "m=19456,t=2";
+            assert_eq!(argon2(bad).is_ok(), expected, "{bad}");
+        }
+        let bcrypt = |cost: u32| {
+            PasswordHash::parse(&format!(
+                "$2a${cost:02}$.vGA1O9wmRjrwAVXD98HNOgsNpDczlqm3Jq7KnEd1rVAGv3Fykk1a"
+            ))
+        };
+        assert!(matches!(bcrypt(7), Err(HashError::Weak(_))));
+        assert!(bcrypt(8).is_ok() && bcrypt(14).is_ok());
+        assert!(matches!(bcrypt(15), Err(HashError::Costly(_))));
+        assert!(matches!(bcrypt(31), Err(HashError::Costly(_))));
+    }
+
+    #[test]
+    fn dollars_that_were_eaten() {
+        for eaten in [
+            // A shell, double quotes; the same by a shell that keeps digits; Compose; `sed s/.//`.
+            "=19=19456,t=2,p=1",
+            "=19=19456,t=2,p=1/abc+def",
+            "argon2id=19=19456,t=2,p=1",
+            "$argon2id=19,m=19456,t=2,p=1",
+            "argon2idv=19m=19456,t=2,p=1c29tZXNhbHQMTIz",
+            "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ",
+            "a4/vGA1O9wmRjr",
+            "a4",
+            "b2.vGA",
+            "2a14abc",
+            "$2a14abc",
+            "2y$10$.vGA1O9wmRjrwAVXD98HNOgsNpDczlqm3Jq7KnEd1rVAGv3Fykk1a",
+            "2b12.vGA1O9wmRjrwAVXD98HNOgsNpDczlqm3Jq7KnEd1rVAGv3Fykk1a",
+        ] {
+            assert_eq!(PasswordHash::parse(eaten).unwrap_err(), HashError::Eaten, "{eaten}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_hash_is_told_the_remedy_and_never_shown() {
+        for (given, says) in [
+            ("", "empty"),
+            ("hunter2-in-clear", "not a password hash"),
+            ("$2", "not a password hash"),
+            ("$", "not a password hash"),
+            ("é€", "not a password hash"),
+            ("JDJhJDE0JExuenZ3", "base64"),
+            ("{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "SHA"),
+            ("$apr1$abcdefgh$abcdefghijklmnopqrstuv", "MD5"),
+            ("$6$salt$hash", "SHA-512"),
+            ("$$2a$$14$$abc", "doubled"),
+            (&ARGON2ID.replace("argon2id", "argon2i"), "argon2id"),
+            (&ARGON2ID.replace("argon2id", "argon2d"), "argon2id"),
+            (&ARGON2ID.replace("v=19", "v=16"), "version 19"),
+            (&ARGON2ID.replace("c29tZXNhbHRzb21lc2FsdA", "!"), "cannot be read"),
+            ("$2a$10$short", "cannot be read"),
+            ("sha256:abc", "token_hash"),
+            ("tg_abc", "clear text"),
+        ] {
+            let message = text(PasswordHash::parse(given).unwrap_err());
+            assert!(message.contains(says), "{given}: {message}");
+            assert!(message.contains("tollgate hash-password"), "{message}");
+            assert!(given.len() < 6 || !message.contains(given), "{message}");
+        }
+    }
+
+    #[test]
+    fn token_hashes() {
+        let (clear, hash) = token();
+        assert_eq!((clear.len(), &clear[..3], hash.len()), (46, "tg_", 71));
+        assert_ne!(token().0, clear);
+        let digest = parse_token_hash(&hash).unwrap();
+        assert_eq!(digest, token_digest(clear.as_bytes()));
+        assert_eq!(parse_token_hash(&hash.to_uppercase().replace("SHA256", "sha256")), Ok(digest));
+        let short = format!("sha256:{}", general_purpose::URL_SAFE_NO_PAD.encode(digest));
+        assert_eq!(parse_token_hash(&short), Ok(digest));
+        for (given, says) in [
+            (clear.as_str(), "clear text"),
+            (&hash[7..], "in front"),
+            ("", "not the hash"),
+            ("sha256:", "64 hexadecimal"),
+            (&hash[..70], "64 hexadecimal"),
+            (&format!("{hash}0"), "64 hexadecimal"),
+        ] {
+            let message = text(parse_token_hash(given).unwrap_err());
+            assert!(message.contains(says) && message.contains("hash-password --token"), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_wiped_is_gone() {
+        let mut bytes = *b"secret";
+        wipe(&mut bytes);
+        assert_eq!(bytes, [0; 6]);
+    }
+}

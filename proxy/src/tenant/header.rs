@@ -80,12 +80,7 @@ mod tests {
     fn basic() {
         for header in ["Basic YW5uOmE6Yg==", "basic YW5uOmE6Yg", "BASIC  YW5uOmE6Yg== ", "BaSiC YW5uOmE6Yg="]
         {
-            let read = read(header);
-            if header.ends_with("Yg=") {
-                assert_eq!(read, None, "half a padding is none of the two");
-            } else {
-                assert_eq!(read.as_deref(), Some("ann / a:b"), "{header}");
-            }
+            assert_eq!(read(header).as_deref(), Some("ann / a:b"), "{header}");
         }
         assert_eq!(read("Basic Og==").as_deref(), Some(" / "));
         for header in

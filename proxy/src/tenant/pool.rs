@@ -227,13 +227,13 @@ mod tests {
         let plug = pool.submit(key(0), work).unwrap();
         has_begun.recv().unwrap();
         let count = Arc::new(AtomicUsize::new(0));
-        let tickets: Vec<Ticket> = (0..100)
+        let mut tickets: Vec<Ticket> = (0..100)
             .map(|_| {
                 let count = count.clone();
                 pool.submit(key(1), move || count.fetch_add(1, SeqCst) < 100).unwrap()
             })
-            .chain(pool.join(&key(1)))
             .collect();
+        tickets.extend(pool.join(&key(1)));
         assert_eq!(tickets.len(), 101);
         assert_eq!(pool.waiting(), 1);
         end.send(()).unwrap();

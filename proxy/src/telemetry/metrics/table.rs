@@ -182,7 +182,14 @@ pub(super) const LABELS: &[(&str, &str)] = &[
     ("step", "`auth`, `read` (admission and the body), `decode`, `export`"),
     ("scope", "whose limit: `tenant`, `upstream` or `global`"),
     ("limit", "the limit's name in the configuration"),
-    ("result", "of a login: how it ended. Of a reload or of connecting: `success` or `failure`"),
+    (
+        "result",
+        "of a login: `known` (verified before), `verified_by_hash`, `missing` (no credentials), `malformed`, \
+         `unknown_user`, `wrong_password`, `unknown_token`, `expired`, `wrong_door` (another tenant's path), \
+         `limited_by_address_and_user`, `limited_by_address`, `limited_by_full_table`, `busy` (too many wait for a \
+         hash), `coalesced` (shared the hash of another attempt). Of a reload or of connecting: `success` or \
+         `failure`",
+    ),
     ("table", "the table's name, as `login_failures`"),
     ("credential", "a credential's name: `name`, else the user name, else `token-1` …"),
     ("listener", "a listener's name in the configuration"),
