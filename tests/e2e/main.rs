@@ -6,6 +6,8 @@
 
 mod kit;
 
+mod admin;
+mod cli;
 mod collector;
 mod curl;
 mod h2spec;
