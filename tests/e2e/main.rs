@@ -4,8 +4,10 @@
 
 mod kit;
 
+mod bans;
 mod collector;
 mod curl;
+mod examples;
 mod h2spec;
 mod otlp;
 mod python;
