@@ -6,6 +6,7 @@ mod kit;
 
 mod bans;
 mod collector;
+mod comparison;
 mod curl;
 mod examples;
 mod h2spec;
