@@ -7,9 +7,12 @@
 mod kit;
 
 mod admin;
+mod bans;
 mod cli;
 mod collector;
+mod comparison;
 mod curl;
+mod examples;
 mod h2spec;
 mod headers;
 mod limits;
