@@ -6,6 +6,7 @@ mod kit;
 
 mod admin;
 mod cli;
+mod life;
 mod otlp;
 mod refusals;
 mod tls;
