@@ -2,13 +2,29 @@
 //!
 //! One scenario, one file. What a scenario needs is in [`kit`].
 
+#![allow(clippy::panic, clippy::print_stderr, reason = "a test that cannot go on has failed, and says why")]
+
 mod kit;
 
 mod admin;
+mod bans;
 mod cli;
+mod collector;
+mod comparison;
+mod curl;
+mod examples;
+mod h2spec;
+mod headers;
 mod life;
+mod limits;
+mod logins;
 mod otlp;
+mod python;
+mod records;
 mod refusals;
+mod reuse;
+mod slow;
+mod smuggling;
 mod tls;
 mod unix;
 mod upstreams;

@@ -1,11 +1,13 @@
 //! A request's body, and the care that a refusal needs: what nobody wants is read away.
 
+use super::Connection;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,11 +25,12 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// win), and tries again what was refused for good.
 pub struct Body {
     incoming: Option<Incoming>,
+    connection: Arc<Connection>,
 }
 
 impl Body {
-    pub(super) fn new(incoming: Incoming) -> Self {
-        Self { incoming: Some(incoming) }
+    pub(super) fn new(incoming: Incoming, connection: Arc<Connection>) -> Self {
+        Self { incoming: Some(incoming), connection }
     }
 }
 
@@ -62,8 +65,12 @@ impl Drop for Body {
             && !incoming.is_end_stream()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
+            let connection = self.connection.clone();
+            connection.reads_away(true);
             runtime.spawn(async move {
                 let _ = tokio::time::timeout(DRAIN_TIME, read_away(&mut incoming)).await;
+                drop(incoming);
+                connection.reads_away(false);
             });
         }
     }

@@ -70,6 +70,8 @@ pub struct Connection {
     deadline: AtomicU64,
     /// Whether bytes that arrive now are the beginning of a request head (HTTP/1.1 only).
     awaits_head: AtomicBool,
+    /// Whether the rest of a body is read away behind its answer; until its end no byte begins a head.
+    reads_away: AtomicBool,
     is_http2: AtomicBool,
     /// Whether bytes of an answer wait for the peer to read.
     unwritten: AtomicBool,
@@ -96,6 +98,7 @@ impl Connection {
             peer,
             deadline: AtomicU64::new(now_millis() + timeouts.idle.as_millis() as u64),
             awaits_head: AtomicBool::new(true),
+            reads_away: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             unwritten: AtomicBool::new(false),
             shall_park: AtomicBool::new(false),
@@ -113,13 +116,18 @@ impl Connection {
 
     /// Bytes arrived: if they begin a request head, its time starts to run. Says whether they do.
     pub(super) fn bytes_arrived(&self) -> bool {
-        let begins_head = self.awaits_head.load(Relaxed);
+        let begins_head = self.awaits_head.load(Relaxed) && !self.reads_away.load(Relaxed);
         if begins_head {
             self.awaits_head.store(false, Relaxed);
             self.shall_park.store(false, Relaxed);
             self.expires_in(self.headers);
         }
         begins_head
+    }
+
+    /// The rest of an HTTP/1.1 body begins or ends to be read away.
+    pub(super) fn reads_away(&self, reads_away: bool) {
+        self.reads_away.store(reads_away, Relaxed);
     }
 
     /// The connection speaks HTTP/2, where heads have no time of their own: a connection without an
@@ -132,15 +140,19 @@ impl Connection {
 
     fn request_began(self: &Arc<Self>) -> RequestGuard {
         self.awaits_head.store(false, Relaxed);
+        self.reads_away.store(false, Relaxed); // its head came, so the body before it has ended
         self.requests.fetch_add(1, Relaxed);
         self.deadline.store(NEVER, Relaxed);
         RequestGuard(self.clone())
     }
 
-    fn order(&self, order: u8) {
-        if self.order.fetch_max(order, SeqCst) < order {
+    /// Says whether the order is news.
+    fn order(&self, order: u8) -> bool {
+        let is_news = self.order.fetch_max(order, SeqCst) < order;
+        if is_news {
             self.wake();
         }
+        is_news
     }
 
     /// Whether answers announce the end of the connection.
@@ -157,12 +169,11 @@ impl Connection {
         }
     }
 
-    /// Ends the connection if its time is up: true if it did. Parks it if it has been idle.
+    /// Ends the connection if its time is up: true if it did just now. Parks it if it has been idle.
     pub(super) fn sweep(&self) -> bool {
         let (now, deadline) = (now_millis(), self.deadline.load(Relaxed));
         if deadline <= now {
-            self.order(ORDER_CLOSE);
-            return true;
+            return self.order(ORDER_CLOSE);
         }
         let idle_since = deadline.saturating_sub(self.idle.as_millis() as u64);
         let idle_long = now.saturating_sub(idle_since) >= PARK_AFTER.as_millis() as u64;
@@ -172,9 +183,10 @@ impl Connection {
         false
     }
 
-    /// Whether nothing is under way: not a request, not a part of a head, not a part of an answer.
+    /// Whether nothing is under way: not a request, not a part of a head, of a body, of an answer.
     fn is_idle_http1(&self) -> bool {
         self.awaits_head.load(Relaxed)
+            && !self.reads_away.load(Relaxed)
             && !self.is_http2.load(Relaxed)
             && self.requests.load(Relaxed) == 0
             && !self.unwritten.load(Relaxed)
@@ -338,7 +350,7 @@ async fn answer<S: Service>(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let _under_way = connection.request_began();
     let is_http1 = request.version() < Version::HTTP_2;
-    let request = request.map(Body::new);
+    let request = request.map(|incoming| Body::new(incoming, connection.clone()));
     // In a box, because hyper keeps room for this future as long as the connection lives.
     let mut response = Box::pin(service.call(request, &connection, ambiguous_length)).await;
     if is_http1 && connection.drains() {

@@ -269,9 +269,11 @@ impl Heads {
 
 /// Reads a head's field names, line by line. False: its end has not come yet.
 fn scan(bytes: &[u8], ambiguous: &AtomicBool) -> bool {
-    let (mut length, mut encoding) = (false, false);
+    let (mut begun, mut length, mut encoding) = (false, false, false);
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         match line {
+            // hyper passes over empty lines in front of a head (RFC 9112, 2.2).
+            b"\r\n" | b"\n" if !begun => continue,
             b"\r\n" | b"\n" => {
                 if length && encoding {
                     ambiguous.store(true, Relaxed);
@@ -282,6 +284,7 @@ fn scan(bytes: &[u8], ambiguous: &AtomicBool) -> bool {
             [b't' | b'T', ..] => encoding |= names(line, b"transfer-encoding"),
             _ => {}
         }
+        begun = true;
     }
     false
 }
@@ -309,7 +312,12 @@ mod tests {
         assert!(is_ambiguous(&[both]));
         for cut in 1..both.len() - 1 {
             assert!(is_ambiguous(&[&both[..cut], &both[cut..]]), "cut at {cut}");
+            assert!(
+                is_ambiguous(&["\r\n\n", &both[..cut], &both[cut..]]),
+                "cut at {cut}, behind empty lines"
+            );
         }
+        assert!(is_ambiguous(&[&format!("\r\n\r\n{both}")]));
     }
 
     #[test]

@@ -173,6 +173,10 @@ impl Answers {
                 headers.append(header::WWW_AUTHENTICATE, CHALLENGE_BASIC);
                 headers.append(header::WWW_AUTHENTICATE, CHALLENGE_BEARER);
             }
+            // Where this request ends, two readers may disagree: there is no next one behind it.
+            Refusal::BadHead(_) => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Refusal::Method(_) => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
             }
@@ -256,3 +260,6 @@ fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use super::{Compression, Refusal};
 use bytes::{Buf, Bytes};
 use http_body::Body;
 use std::{
+    error::Error,
     fmt::Display,
     future::poll_fn,
     io::{self, Read},
@@ -54,7 +55,7 @@ pub async fn read<B>(
     mut hold: impl FnMut(u64) -> Result<(), Refusal>,
 ) -> Result<Bytes, Refusal>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     let too_large = Refusal::TooLarge { limit: limits.wire, decompressed: false };
     let announced = body.size_hint().exact();
@@ -71,7 +72,10 @@ where
         let data = match frame.await {
             None => return Err(Refusal::BodyTimeout(limits.timeout)),
             Some(None) => return Ok(buffer.into()),
-            Some(Some(Err(_))) => return Err(Refusal::BodyBroken),
+            Some(Some(Err(error))) if is_malformed(&error) => {
+                return Err(Refusal::Malformed("the chunks of the body cannot be read".to_owned()));
+            }
+            Some(Some(Err(_gone))) => return Err(Refusal::BodyBroken),
             Some(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => data,
                 Err(_trailers) => continue,
@@ -92,6 +96,12 @@ where
             return Ok(buffer.into()); // an announced length is reached: no need to ask again
         }
     }
+}
+
+/// Whether a body's error is in what its sender wrote; else the sender is gone.
+fn is_malformed(error: &(dyn Error + 'static)) -> bool {
+    let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    io.is_some_and(|io| matches!(io.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }
 
 /// A timer that is not made before something has to be waited for: most bodies arrive with their
@@ -153,8 +163,10 @@ fn drain(
         if filled == plain.len() {
             let step =
                 plain.len().max(INFLATE_STEP).min(plain.capacity().max(filled + INFLATE_STEP) - filled);
-            hold((filled + step) as u64)?;
-            plain.resize(filled + step, 0);
+            // One byte above the limit shows that it is passed; memory is asked for up to the limit.
+            let wanted = (filled + step).min(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1));
+            hold((wanted as u64).min(limit))?;
+            plain.resize(wanted, 0);
         }
         match decoder.read(&mut plain[filled..]) {
             Ok(0) => break,

@@ -292,3 +292,6 @@ pub(super) enum Value<'b> {
     Bytes(&'b [u8]),
     Other,
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::Signal;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// Checks that a body is one JSON object and counts the records in it, in one pass that keeps
 /// nothing. Shapes that are no OTLP hold no records; whoever decodes them says what is wrong.
@@ -24,6 +24,12 @@ pub fn count_records(signal: Signal, body: &[u8]) -> Result<u64, String> {
     Ok(count)
 }
 
+/// Whether a batch holds nothing at all: no fields, or only empty lists.
+pub fn is_empty(body: &[u8]) -> bool {
+    let lists = serde_json::from_slice::<BTreeMap<String, Vec<IgnoredAny>>>(body);
+    lists.is_ok_and(|lists| lists.values().all(Vec::is_empty))
+}
+
 /// The names of the lists on the way to a record, outermost first. A step of several names is a
 /// choice; the last step's elements are the records.
 type Path = &'static [&'static [&'static str]];
@@ -43,7 +49,7 @@ fn path(signal: Signal) -> Path {
             &["gauge", "sum", "histogram", "exponentialHistogram", "exponential_histogram", "summary"],
             &["dataPoints", "data_points"],
         ],
-        Signal::Profiles => &[],
+        Signal::Profiles => &[&[]], // opaque: no list leads to anything that is counted
     }
 }
 
@@ -143,7 +149,7 @@ mod tests {
             {"name":"a","gauge":{"dataPoints":[{},{}]}},{"sum":{"dataPoints":[{}],"isMonotonic":true}},
             {"exponentialHistogram":{"dataPoints":[{}]}},{"name":"none"}]}]}]}"#;
         assert_eq!(count_records(Signal::Metrics, metrics.as_bytes()), Ok(4));
-        assert_eq!(count_records(Signal::Profiles, b"{\"a\":[{}]}"), Ok(1));
+        assert_eq!(count_records(Signal::Profiles, b"{\"resourceProfiles\":[{}]}"), Ok(0));
         assert_eq!(count_records(Signal::Logs, b"{}"), Ok(0));
     }
 
@@ -151,6 +157,16 @@ mod tests {
     fn shapes_that_are_no_otlp_hold_no_records() {
         for body in [r#"{"resourceLogs":5}"#, r#"{"resourceLogs":null}"#, r#"{"resourceSpans":[{}]}"#] {
             assert_eq!(count_records(Signal::Logs, body.as_bytes()), Ok(0), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_empty_if_all_of_its_lists_are() {
+        for body in ["{}", " { } ", r#"{"resourceLogs":[]}"#, r#"{"resourceSpans":[ ],"other":[]}"#] {
+            assert!(is_empty(body.as_bytes()), "{body}");
+        }
+        for body in ["", "[]", r#"{"resourceLogs":[{}]}"#, r#"{"resourceLogs":[],"a":5}"#, r#"{"a":null}"#] {
+            assert!(!is_empty(body.as_bytes()), "{body}");
         }
     }
 

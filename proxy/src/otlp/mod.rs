@@ -16,7 +16,7 @@ mod route;
 pub use answer::{Answers, PartialSuccess, REQUEST_ID, error_message};
 pub use body::{BodyLimits, Received, inflate, read};
 pub use document::Document;
-pub use json::count_records;
+pub use json::{count_records, is_empty};
 pub use refusal::Refusal;
 pub use route::{Doors, Route, encoding_of, route};
 

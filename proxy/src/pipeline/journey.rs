@@ -144,6 +144,9 @@ impl Journey {
 
     /// The answer is made.
     pub(super) fn end(&mut self, status: StatusCode, refusal: Option<&Refusal>) {
+        if refusal == Some(&Refusal::BodyBroken) {
+            return; // nobody is left to be refused: aborted
+        }
         self.status = Some(status);
         self.refused = refusal.map(|refusal| Refused { by: refusal.room(), reason: refusal.reason() });
         self.outcome = match refusal {

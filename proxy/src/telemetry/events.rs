@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 ///
 /// | field | |
 /// |---|---|
-/// | `address` | the client's address as it is limited by (an IPv6 /64), or `unix` |
+/// | `address` | the client's address as it is limited by: of IPv6 the network, as `2001:db8:1:2::/64`; or `unix` |
 /// | `user` | the user name, empty for tokens; control characters escaped, cut at 128 characters |
 /// | `reason` | `unknown_user`, `wrong_password`, `unknown_token`, `expired`, `wrong_door`, `malformed`, `limited` |
 /// | `key` | where `limited`: `address_and_user`, `address` or `table_full`; else empty |
@@ -26,10 +26,11 @@ pub fn login_failed(
     tracing::warn!(
         target: "tollgate::auth",
         %address,
-        user = %Escaped(user),
+        // As texts, which stand in quotes in either format, so that neither can pretend to be a field.
+        user = Escaped(user).to_string(),
         reason,
         key,
-        zone = %Escaped(zone),
+        zone = Escaped(zone).to_string(),
         listener,
         "login failed"
     );

@@ -84,6 +84,18 @@ impl fmt::Display for Address {
     }
 }
 
+/// A grouped address as the log shows it: `2001:db8:1:2::/64`, which whoever bans by it can use.
+struct Network(Address);
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Address::Ip(IpAddr::V6(ip)) if ip != SHARED_WORKER_ADDRESS => write!(f, "{ip}/64"),
+            other => other.fmt(f),
+        }
+    }
+}
+
 /// Why a sender is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
@@ -605,7 +617,7 @@ impl Tenants {
 
 fn log(attempt: &Attempt<'_>, user: &[u8], reason: &'static str, key: &'static str) {
     let zone = attempt.cf_worker.unwrap_or_default();
-    events::login_failed(&attempt.address.grouped(), user, reason, key, zone, attempt.listener);
+    events::login_failed(&Network(attempt.address.grouped()), user, reason, key, zone, attempt.listener);
 }
 
 impl Lasting {

@@ -577,7 +577,7 @@ mod logging {
         let [line] = &lines.take()[..] else { panic!("one line") };
         assert_eq!((&line["target"], &line["level"]), (&"tollgate::auth".into(), &"WARN".into()));
         let expected = serde_json::json!({
-            "message": "login failed", "address": "2001:db8::", "user": "a\\nnn", "reason": "unknown_user",
+            "message": "login failed", "address": "2001:db8::/64", "user": "a\\nnn", "reason": "unknown_user",
             "key": "", "zone": "shop.example", "listener": "tunnel",
         });
         assert_eq!(line["fields"], expected);

@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, basic};
 use std::{
-    io::{self, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
@@ -61,6 +61,11 @@ impl Request {
         self.header("Authorization", &basic(user, password))
     }
 
+    /// The credentials of the tenant `shop`.
+    pub fn by_shop(self) -> Self {
+        self.login("oxygen", "secret")
+    }
+
     pub fn method(mut self, method: &str) -> Self {
         self.method = method.into();
         self
@@ -102,6 +107,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Every header of a name.
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        let of_name = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        of_name.map(|(_, value)| value.as_str()).collect()
+    }
+
     /// The first header of a name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
@@ -114,28 +125,77 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The message of a `google.rpc.Status` in either encoding; the assertion that it is one.
+    /// The message of a `google.rpc.Status` in the answer's encoding.
     #[track_caller]
     pub fn status_message(&self) -> String {
+        self.rpc_status().1
+    }
+
+    /// Code, message and details of a `google.rpc.Status`; the assertion that the body is one.
+    #[track_caller]
+    pub fn rpc_status(&self) -> (u64, String, String) {
         match self.header("content-type") {
             Some("application/json") => {
                 let status: serde_json::Value = serde_json::from_slice(&self.body).expect("a JSON status");
-                assert!(status["code"].is_u64(), "{status}");
-                status["message"].as_str().expect("a message").to_owned()
+                let message = status["message"].as_str().expect("a message");
+                (status["code"].as_u64().expect("a code"), message.to_owned(), status["details"].to_string())
             }
             Some("application/x-protobuf") => {
-                // code: varint under tag 0x08; message: bytes under tag 0x12
-                assert_eq!(self.body[0], 0x08, "{:?}", self.body);
-                assert_eq!(self.body[2], 0x12, "{:?}", self.body);
-                let (length, start) = match self.body[3] {
-                    short if short < 0x80 => (usize::from(short), 4),
-                    low => (usize::from(low & 0x7f) | usize::from(self.body[4]) << 7, 5),
-                };
-                String::from_utf8(self.body[start..start + length].to_vec()).expect("a UTF-8 message")
+                let mut status = (0, String::new(), String::new());
+                for (number, value) in protobuf_fields(&self.body) {
+                    match (number, value) {
+                        (1, Field::Number(code)) => status.0 = code,
+                        (2, Field::Bytes(text)) => {
+                            status.1 = String::from_utf8(text.to_vec()).expect("a UTF-8 message");
+                        }
+                        (3, Field::Bytes(any)) => status.2 += &String::from_utf8_lossy(any),
+                        other => panic!("no Status has this field: {other:?}"),
+                    }
+                }
+                status
             }
-            other => panic!("no Status is written in {other:?}"),
+            other => panic!("no Status is written in {other:?}: {self:?}"),
         }
     }
+}
+
+/// A protobuf field's value.
+#[derive(Debug)]
+pub enum Field<'b> {
+    Number(u64),
+    Bytes(&'b [u8]),
+}
+
+/// The fields of a small protobuf message of numbers and bytes.
+#[track_caller]
+pub fn protobuf_fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let (byte, rest) = bytes.split_first().expect("a whole number");
+            *bytes = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if *byte < 0x80 {
+                break;
+            }
+        }
+        value
+    }
+    let mut fields = Vec::new();
+    while !bytes.is_empty() {
+        let tag = varint(&mut bytes);
+        let value = varint(&mut bytes);
+        fields.push(match tag & 7 {
+            0 => (tag >> 3, Field::Number(value)),
+            2 => {
+                let (content, rest) = bytes.split_at(value as usize);
+                bytes = rest;
+                (tag >> 3, Field::Bytes(content))
+            }
+            other => panic!("wire type {other} is not expected"),
+        });
+    }
+    fields
 }
 
 /// A stream of any kind.
@@ -212,15 +272,44 @@ impl Connection {
         }
     }
 
-    /// Whether the other side closed: the next read is an end or an error.
+    /// Reads a line and the empty one behind it, such as an interim answer.
+    #[track_caller]
+    pub fn read_line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                let line = self.buffer.drain(..end + 4).take(end).collect();
+                return String::from_utf8(line).expect("text");
+            }
+            self.read_more().expect("a line");
+        }
+    }
+
+    /// Reads until the other side closes: everything that came, after what was read before.
+    #[track_caller]
+    pub fn read_to_end(&mut self) -> String {
+        loop {
+            match self.read_more() {
+                Ok(()) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    panic!("the connection is still open after {PATIENCE:?}");
+                }
+                Err(_closed) => {
+                    return String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned();
+                }
+            }
+        }
+    }
+
+    /// Waits for the other side to close, and says whether it did so without another word.
+    #[track_caller]
     pub fn is_closed(&mut self) -> bool {
-        self.buffer.is_empty() && self.read_more().is_err()
+        self.read_to_end().is_empty()
     }
 
     fn read_more(&mut self) -> io::Result<()> {
         let mut piece = [0; 16 << 10];
         match self.stream.read(&mut piece)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            0 => Err(ErrorKind::UnexpectedEof.into()),
             read => {
                 self.buffer.extend_from_slice(&piece[..read]);
                 Ok(())

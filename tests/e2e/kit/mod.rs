@@ -5,13 +5,14 @@
 pub mod frames;
 mod http;
 pub mod http2;
+pub mod real;
 pub mod scripted;
 pub mod tls;
 mod tollgate;
 mod upstream;
 
 pub use self::{
-    http::{Answer, Connection, Request},
+    http::{Answer, Connection, Field, Request, protobuf_fields},
     tollgate::{Folder, Tollgate, command, fails_to_start, tollgate},
     upstream::{Behaviour, Seen, Upstream},
 };
@@ -44,6 +45,32 @@ pub fn has(tool: &str, found: bool) -> bool {
         eprintln!("SKIPPED: {tool} is missing");
     }
     found
+}
+
+/// A configuration with more lines in one of its tables.
+#[track_caller]
+pub fn with(config: &str, table: &str, lines: &str) -> String {
+    let head = format!("[{table}]\n");
+    assert!(config.contains(&head), "{head} is missing:\n{config}");
+    config.replace(&head, &format!("{head}{lines}\n"))
+}
+
+/// Compresses as a sender would.
+pub fn compress(name: &str, plain: &[u8]) -> Vec<u8> {
+    use flate2::{Compression, write::GzEncoder, write::ZlibEncoder};
+    use std::io::Write as _;
+    match name.to_ascii_lowercase().as_str() {
+        "gzip" => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(plain).and_then(|()| encoder.finish()).expect("writing to memory")
+        }
+        "deflate" => {
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(plain).and_then(|()| encoder.finish()).expect("writing to memory")
+        }
+        "zstd" => zstd::encode_all(plain, 1).expect("writing to memory"),
+        _ => plain.to_vec(),
+    }
 }
 
 /// An `ExportLogsServiceRequest` with one record of this body, byte by byte:

@@ -163,8 +163,8 @@ fn read_head(reader: &mut impl BufRead) -> Option<(String, Vec<(String, String)>
     loop {
         line.clear();
         reader.read_line(&mut line).ok().filter(|&read| read > 0)?;
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.to_owned())),
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => headers.push((name.to_ascii_lowercase(), value.trim().to_owned())),
             None => return Some((target, headers)),
         }
     }

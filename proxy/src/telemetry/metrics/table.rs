@@ -180,7 +180,7 @@ pub(super) const LABELS: &[(&str, &str)] = &[
          delivered; the sender may have tried again)",
     ),
     ("step", "`auth`, `read` (admission and the body), `decode`, `export`"),
-    ("scope", "whose limit: `tenant`, `upstream` or `global`"),
+    ("scope", "whose limit: `tenant`, `upstream` or `all`"),
     ("limit", "the limit's name in the configuration"),
     (
         "result",
