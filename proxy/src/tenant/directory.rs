@@ -2,7 +2,7 @@
 //! over.
 
 use super::{
-    Config, Proof,
+    Config, Credential, Proof,
     hash::{Cost, PasswordHash},
 };
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -106,11 +106,15 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new(config: &Config, previous: Option<&Directory>) -> Self {
-        let learnt: HashMap<&Proof, &Arc<Record>> = previous
-            .iter()
-            .flat_map(|directory| &directory.all)
-            .map(|known| (&known.proof, &known.record))
-            .collect();
+        let before = || previous.iter().flat_map(|directory| &directory.all);
+        let by_proof: HashMap<_, _> = before().map(|known| (&known.proof, &known.record)).collect();
+        // Two credentials may have the same proof, each with a life of its own.
+        let by_name: HashMap<_, _> =
+            before().map(|known| ((&known.tenant, &known.name, &known.proof), &known.record)).collect();
+        let learnt = |credential: &Credential| {
+            let named = by_name.get(&(&credential.tenant, &credential.name, &credential.proof));
+            named.or_else(|| by_proof.get(&credential.proof)).map(|record| Arc::clone(record))
+        };
         let all: Vec<Arc<Known>> = config
             .credentials
             .iter()
@@ -120,7 +124,7 @@ impl Directory {
                     name: credential.name.clone(),
                     expires: credential.expires,
                     path_prefix: credential.path_prefix.clone(),
-                    record: learnt.get(&credential.proof).map(|record| (*record).clone()).unwrap_or_default(),
+                    record: learnt(credential).unwrap_or_default(),
                     proof: credential.proof.clone(),
                 })
             })
