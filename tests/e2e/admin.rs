@@ -29,7 +29,7 @@ tls = {{ certificate = "edge.pem", key = "edge.key" }}
 [tenant.shop]
 credentials = [
   {{ user = "oxygen", password_hash = "$SECRET" }},
-  {{ name = "next", user = "oxygen", password_hash = "$SECRET", expires = 2099-02-01T00:00:00Z }},
+  {{ name = "next", token_hash = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", expires = 2099-02-01T00:00:00Z }},
 ]
 upstream = "collector"
 

@@ -15,6 +15,7 @@ mod curl;
 mod examples;
 mod h2spec;
 mod headers;
+mod life;
 mod limits;
 mod logins;
 mod otlp;

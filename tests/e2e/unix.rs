@@ -199,3 +199,17 @@ fn a_reload_keeps_the_socket_and_its_connections() {
     assert_eq!(sender.send(&request()).status, 200);
     assert_eq!(Connection::unix(&socket(&tollgate)).send(&request()).status, 200);
 }
+
+#[test]
+fn a_reload_changes_the_mode_of_the_same_socket() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let tollgate = Tollgate::start(&config(&upstream, IN_FOLDER, ""));
+    let mut sender = Connection::unix(&socket(&tollgate));
+    assert_eq!(sender.send(&request()).status, 200);
+    let before = fs::metadata(socket(&tollgate)).expect("the socket");
+    assert!(tollgate.reload(&config(&upstream, IN_FOLDER, "mode = \"0600\"")));
+    let after = fs::metadata(socket(&tollgate)).expect("the socket");
+    assert_eq!((after.permissions().mode() & 0o777, after.ino()), (0o600, before.ino()));
+    assert_eq!(sender.send(&request()).status, 200);
+    assert_eq!(Connection::unix(&socket(&tollgate)).send(&request()).status, 200);
+}

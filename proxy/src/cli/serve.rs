@@ -215,21 +215,25 @@ impl Server {
     /// Everything that can fail comes first: sockets, then upstreams. Then all is swapped.
     fn take(&self, config: Config) -> anyhow::Result<()> {
         let mut listeners = self.listeners.lock();
+        let wanted = |listener: &Listener<Door>| {
+            let now = listener.config();
+            config.listeners.iter().find(move |(wanted, _)| wanted.is_same_socket(&now))
+        };
         let is_new =
-            |bind: &listener::Bind| !listeners.iter().any(|listener| listener.config().bind == *bind);
-        let new: Vec<_> =
-            config.listeners.iter().filter(|(listener, _)| is_new(&listener.bind)).cloned().collect();
+            |wanted: &listener::Config| !listeners.iter().any(|now| now.config().is_same_socket(wanted));
+        let new: Vec<_> = config.listeners.iter().filter(|(listener, _)| is_new(listener)).cloned().collect();
         let bound = bind(new.iter().map(|(listener, _)| &listener.bind))?;
+        for (listener, _) in listeners.iter().filter_map(|listener| wanted(listener)) {
+            Bound::permit(&listener.bind)?;
+        }
         let before = self.state.load_full();
         let build = Build { config: &config, shared: self.shared.clone(), previous: Some(&before) };
         let state = Arc::new(build.build()?);
 
-        let (kept, removed): (Vec<_>, Vec<_>) = listeners.drain(..).partition(|listener| {
-            config.listeners.iter().any(|(wanted, _)| wanted.bind == listener.config().bind)
-        });
+        let (kept, removed): (Vec<_>, Vec<_>) =
+            listeners.drain(..).partition(|listener| wanted(listener).is_some());
         for listener in &kept {
-            let wanted = config.listeners.iter().find(|(wanted, _)| wanted.bind == listener.config().bind);
-            if let Some((wanted, door)) = wanted {
+            if let Some((wanted, door)) = wanted(listener) {
                 listener.reconfigure(wanted.clone(), Door::new(door.clone(), state.clone()));
             }
         }

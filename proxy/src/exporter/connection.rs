@@ -250,8 +250,7 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>
 /// a request and for its answer, and none runs while the connection is idle.
 struct Http1 {
     sender: http1::SendRequest<Full<Bytes>>,
-    /// None once it has ended: only its drop tells the sender, which would wait for ever otherwise.
-    connection: Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>,
+    connection: Driven,
     upload_failed: Arc<AtomicBool>,
 }
 
@@ -297,8 +296,11 @@ impl Http1 {
     }
 }
 
+/// None once it has ended: only its drop tells the sender, which would wait for ever otherwise.
+type Driven = Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>;
+
 /// Lets a connection read and write.
-fn drive(connection: &mut Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>, cx: &mut Context<'_>) {
+fn drive(connection: &mut Driven, cx: &mut Context<'_>) {
     if let Some(open) = connection
         && open.as_mut().poll(cx).is_ready()
     {

@@ -70,6 +70,20 @@ impl Bound {
         }
     }
 
+    /// Gives a Unix socket that is bound already the mode and group that it should have by now.
+    ///
+    /// # Errors
+    /// [`BindError`], as where the process may not give the file away.
+    pub fn permit(bind: &Bind) -> Result<(), BindError> {
+        match bind {
+            Bind::Tcp(_) => Ok(()),
+            Bind::Unix { path, mode, group } => permit(path, *mode, *group).map_err(|error| BindError {
+                address: path.display().to_string(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
     /// The TCP address: the one the system chose, where port 0 was asked for.
     pub fn socket_address(&self) -> Option<SocketAddr> {
         match self {
@@ -156,10 +170,7 @@ fn unix(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Bound> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::unix(&beside)?)?;
-        std::fs::set_permissions(&beside, PermissionsExt::from_mode(mode))?;
-        if let Some(group) = group {
-            std::os::unix::fs::chown(&beside, None, Some(group))?;
-        }
+        permit(&beside, mode, group)?;
         socket.listen(BACKLOG)?;
         let inode = std::fs::metadata(&beside)?.ino();
         std::fs::rename(&beside, path)?;
@@ -170,6 +181,11 @@ fn unix(path: &Path, mode: u32, group: Option<u32>) -> io::Result<Bound> {
         let _ = std::fs::remove_file(&beside);
     }
     bound
+}
+
+fn permit(path: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
+    group.map_or(Ok(()), |group| std::os::unix::fs::chown(path, None, Some(group)))
 }
 
 /// A socket that somebody answers on is not ours to replace, nor is a file that is no socket.

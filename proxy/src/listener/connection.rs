@@ -2,7 +2,7 @@
 //! phases, the graceful end.
 
 use super::{
-    Body, Config, Limits, Service, Workers,
+    Body, Config, DRAIN_GRACE, Limits, Service, Workers,
     io::{Io, Stream},
 };
 use bytes::Bytes;
@@ -21,7 +21,10 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     task::{Poll, Waker},
     time::{Duration, Instant},
@@ -148,7 +151,7 @@ impl Connection {
 
     /// Says whether the order is news.
     fn order(&self, order: u8) -> bool {
-        let is_news = self.order.fetch_max(order, Relaxed) < order;
+        let is_news = self.order.fetch_max(order, SeqCst) < order;
         if is_news {
             self.wake();
         }
@@ -157,14 +160,14 @@ impl Connection {
 
     /// Whether answers announce the end of the connection.
     fn drains(&self) -> bool {
-        self.order.load(Relaxed) >= ORDER_DRAIN
+        self.order.load(SeqCst) >= ORDER_DRAIN
     }
 
     /// Asks the connection to end after the requests under way; while idle it is kept for `grace`,
     /// so that a request that is already on its way is answered, not reset.
     pub(super) fn drain(&self, grace: Duration) {
         self.order(ORDER_DRAIN);
-        if self.requests.load(Relaxed) == 0 {
+        if self.requests.load(SeqCst) == 0 {
             self.expires_in(grace);
         }
     }
@@ -257,8 +260,10 @@ struct RequestGuard(Arc<Connection>);
 impl Drop for RequestGuard {
     fn drop(&mut self) {
         let connection = &self.0;
-        if connection.requests.fetch_sub(1, Relaxed) == 1 {
-            connection.expires_in(connection.idle);
+        if connection.requests.fetch_sub(1, SeqCst) == 1 {
+            // A drain that began after the answer was made could not be announced by it.
+            let limit = if connection.drains() { DRAIN_GRACE } else { connection.idle };
+            connection.expires_in(limit);
             connection.awaits_head.store(!connection.is_http2.load(Relaxed), Relaxed);
         }
     }

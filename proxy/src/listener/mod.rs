@@ -66,6 +66,18 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Config {
+    /// Whether one socket serves both.
+    pub fn is_same_socket(&self, other: &Config) -> bool {
+        match (&self.bind, &other.bind) {
+            (Bind::Unix { path: one, .. }, Bind::Unix { path: other, .. }) => one == other,
+            // Where the system chose the port, nothing but the name tells two sockets apart.
+            (Bind::Tcp(one), Bind::Tcp(two)) => one == two && (one.port() != 0 || self.name == other.name),
+            _ => false,
+        }
+    }
+}
+
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bind {
@@ -223,8 +235,20 @@ impl<S: Service> Listener<S> {
         };
         let (before, now) = (current.config.limits.connections, config.limits.connections);
         self.permits.add_permits(now.saturating_sub(before));
-        self.permits.forget_permits(before.saturating_sub(now));
+        self.take_permits_away(before.saturating_sub(now));
         self.current.store(Arc::new(Current { config, acceptor, service: Arc::new(service) }));
+    }
+
+    /// Those that are in use are taken when they come back, before anybody new gets one.
+    fn take_permits_away(&self, count: usize) {
+        let permits = self.permits.clone();
+        if let Ok(count @ 1..) = u32::try_from(count) {
+            tokio::spawn(async move {
+                if let Ok(taken) = permits.acquire_many(count).await {
+                    taken.forget();
+                }
+            });
+        }
     }
 
     /// Stops accepting, announces the end to every connection, and waits until all are closed or

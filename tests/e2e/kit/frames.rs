@@ -7,6 +7,7 @@ pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 
@@ -89,7 +90,7 @@ impl Frames {
         self.0.flush()
     }
 
-    /// The next frame; the other side's settings are acknowledged by the way.
+    /// The next frame; the other side's settings and pings are acknowledged by the way.
     pub fn read(&mut self) -> io::Result<Frame> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head)?;
@@ -100,6 +101,9 @@ impl Frames {
         let frame = Frame { kind: head[3], flags: head[4], stream, payload };
         if frame.kind == SETTINGS && frame.flags & ACK == 0 {
             self.write(&self::frame(SETTINGS, ACK, 0, &[]))?;
+        }
+        if frame.kind == PING && frame.flags & ACK == 0 {
+            self.write(&self::frame(PING, ACK, 0, &frame.payload))?;
         }
         Ok(frame)
     }

@@ -25,7 +25,6 @@ pub struct Scripted {
 struct Shared {
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
-    failed_handshakes: AtomicUsize,
     stopped: AtomicBool,
     sockets: Mutex<Vec<TcpStream>>,
 }
@@ -64,10 +63,7 @@ impl Scripted {
                     let stream: Box<dyn Stream> = match tls.map(|tls| accept(tls, stream)) {
                         None => Box::new(socket.try_clone().expect("a handle")),
                         Some(Ok(stream)) => Box::new(stream),
-                        Some(Err(_)) => {
-                            shared.failed_handshakes.fetch_add(1, SeqCst);
-                            return;
-                        }
+                        Some(Err(_)) => return,
                     };
                     let mut peer = Peer { stream, socket, buffer: Vec::new(), shared, number };
                     let _ = script(&mut peer, number);
@@ -97,10 +93,6 @@ impl Scripted {
 
     pub fn connections(&self) -> usize {
         self.shared.connections.load(SeqCst)
-    }
-
-    pub fn failed_handshakes(&self) -> usize {
-        self.shared.failed_handshakes.load(SeqCst)
     }
 
     /// Ends: the port is closed, and so is every connection.
@@ -179,13 +171,6 @@ impl Peer {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)?;
         self.stream.flush()
-    }
-
-    /// Reads until the other side closes.
-    pub fn until_end(&mut self) -> io::Result<()> {
-        self.socket.set_read_timeout(Some(2 * PATIENCE))?;
-        while self.stream.read(&mut [0; 4096])? > 0 {}
-        Ok(())
     }
 
     /// Closes with a reset.
