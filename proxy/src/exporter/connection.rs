@@ -246,12 +246,15 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>
     Ok(sender)
 }
 
+/// What reads and writes an HTTP/1.1 connection while it is polled.
+type Driver = Pin<Box<http1::Connection<Io, Full<Bytes>>>>;
+
 /// One HTTP/1.1 connection, driven by the task that uses it: no task of its own has to be woken for
 /// a request and for its answer, and none runs while the connection is idle.
 struct Http1 {
     sender: http1::SendRequest<Full<Bytes>>,
     /// None once it has ended: only its drop tells the sender, which would wait for ever otherwise.
-    connection: Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>,
+    connection: Option<Driver>,
     upload_failed: Arc<AtomicBool>,
 }
 
@@ -298,7 +301,7 @@ impl Http1 {
 }
 
 /// Lets a connection read and write.
-fn drive(connection: &mut Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>, cx: &mut Context<'_>) {
+fn drive(connection: &mut Option<Driver>, cx: &mut Context<'_>) {
     if let Some(open) = connection
         && open.as_mut().poll(cx).is_ready()
     {
