@@ -69,29 +69,44 @@ endpoint = "http://{}"
         ),
     );
     for transport in ["h2c", "tls"] {
-        let report = tollgate.folder().join(format!("{transport}.xml"));
-        let mut command = Command::new(&h2spec);
-        command.args(["--host", "127.0.0.1", "--path", "/v1/logs", "--timeout", "3"]);
-        command.arg("--port").arg(tollgate.address(transport).port().to_string());
-        command.arg("--junit-report").arg(&report);
-        if transport == "tls" {
-            command.args(["--tls", "--insecure"]);
-        }
-        let output = run(&mut command);
-        let (count, failed) = cases(&report);
-        assert!(count > 140, "{count} cases only: {}", said(&output));
+        let ask = || ask(&h2spec, &tollgate, transport);
         let expected = expected(transport);
-        println!("{transport}: {count} cases, {} failed: {failed:?}", failed.len());
+        let (mut failed, mut words) = ask();
+        println!("{transport}: failed: {failed:?}");
+        // Some cases race with the answer to their own request: what fails by a fault fails each time.
+        for _ in 1..TRIES {
+            if failed.iter().all(|case| expected.contains_key(case)) {
+                break;
+            }
+            let (again, said) = ask();
+            failed.retain(|case| again.contains(case));
+            words = said;
+        }
         let new: Vec<_> = failed.iter().filter(|case| !expected.contains_key(*case)).collect();
-        assert!(
-            new.is_empty(),
-            "{transport}: these failed and are not expected to: {new:?}\n{}",
-            said(&output)
-        );
+        assert!(new.is_empty(), "{transport}: these failed and are not expected to: {new:?}\n{words}");
         for (case, why) in expected.iter().filter(|(case, _)| !failed.contains(case)) {
             println!("{transport}: {case} passed; it was expected to fail: {why}");
         }
     }
     // Whatever it sent, the door is open for others.
     assert_eq!(tollgate.admin("/readyz").status, 200);
+}
+
+/// How often a case may be asked.
+const TRIES: usize = 4;
+
+/// Asks every case; those that failed, and what h2spec said.
+fn ask(h2spec: &Path, tollgate: &Tollgate, transport: &str) -> (Vec<String>, String) {
+    let report = tollgate.folder().join(format!("{transport}.xml"));
+    let mut command = Command::new(h2spec);
+    command.args(["--host", "127.0.0.1", "--path", "/v1/logs", "--timeout", "3"]);
+    command.arg("--port").arg(tollgate.address(transport).port().to_string());
+    command.arg("--junit-report").arg(&report);
+    if transport == "tls" {
+        command.args(["--tls", "--insecure"]);
+    }
+    let output = run(&mut command);
+    let (count, failed) = cases(&report);
+    assert!(count > 140, "{count} cases only: {}", said(&output));
+    (failed, said(&output))
 }
