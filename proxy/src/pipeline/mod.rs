@@ -1,4 +1,4 @@
-//! The data path: one function to read, [`Door::forward`].
+//! The data path: one function to read, `Door::forward`.
 //!
 //! A request passes route, client, tenant, admission, body, document, plugins (their place), and
 //! exporter. Each room says what it has to say in its own words; here they are put together, and
