@@ -88,8 +88,9 @@ impl Config {
     ) -> Option<IpAddr> {
         let mut nearest = None;
         for value in headers.get_all(name).iter().rev() {
-            for hop in value.to_str().ok()?.rsplit(',') {
-                let Some(address) = read(hop) else { return nearest };
+            // Byte by byte: one letter of a far hop that is not ASCII must not hide the near ones.
+            for hop in value.as_bytes().rsplit(|&byte| byte == b',') {
+                let Some(address) = std::str::from_utf8(hop).ok().and_then(&read) else { return nearest };
                 nearest = Some(address);
                 if !self.trusts(Peer::Ip(address)) {
                     return nearest;
@@ -129,7 +130,7 @@ mod tests {
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in lines {
-            map.append(*name, HeaderValue::from_static(value));
+            map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         map
     }
@@ -169,6 +170,7 @@ mod tests {
             ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
             ("203.0.113.9, garbage, 10.0.0.2", "10.0.0.2"),
             ("garbage", "10.0.0.1"),
+            ("caf\u{e9}, 203.0.113.9", "203.0.113.9"),
             ("", "10.0.0.1"),
         ];
         for (list, client) in cases {

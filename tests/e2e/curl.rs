@@ -101,7 +101,7 @@ fn the_examples_arrive_over_every_version_of_http() {
         ("plain", "--http1.1", "1.1"),
         ("plain", "--http2-prior-knowledge", "2"),
     ] {
-        for (signal, records) in [("logs", 2), ("traces", 2), ("metrics", 3)] {
+        for signal in ["logs", "traces", "metrics"] {
             let example = repository(&format!("tests/examples/{signal}.json"));
             let sent = fs::read(&example).expect("an example");
             let gzip = run(Command::new("gzip").arg("-c").arg(&example)).stdout;
@@ -130,7 +130,7 @@ fn the_examples_arrive_over_every_version_of_http() {
         }
     }
     // Four ways, three bodies.
-    for (signal, records) in [("logs", 2), ("traces", 2), ("metrics", 3)] {
+    for signal in ["logs", "traces", "metrics"] {
         let labels = [("signal", signal), ("state", "delivered")];
         eventually("every record counted", || {
             (setup.tollgate.metric("tollgate_records_total", &labels) as u64 == 12 * records).then_some(())

@@ -386,3 +386,47 @@ fn a_head_that_is_too_large_is_431() {
     assert_eq!(upstream.seen().len(), 1);
     assert_eq!(tollgate.send(&batch()).status, 200);
 }
+
+#[test]
+fn what_can_never_fit_is_413_and_not_try_again() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let config = with(&config(&upstream), "upstream.collector", "limits = { in_flight_bytes = \"1MiB\" }");
+    let tollgate = Tollgate::start(&config);
+    assert_eq!(tollgate.send(&of_size(2 << 20)).status, 413, "announced");
+    assert_eq!(tollgate.send(&of_size(2 << 20).chunked(64 << 10)).status, 413, "in chunks");
+    let plain = log_request(&"x".repeat(2 << 20));
+    let zipped = Request::post("/v1/logs", compress("gzip", &plain)).by_shop();
+    assert_eq!(tollgate.send(&zipped.header("Content-Encoding", "gzip")).status, 413, "inflated");
+    assert_eq!(tollgate.send(&of_size(256 << 10)).status, 200);
+    assert!(upstream.seen().len() == 1);
+}
+
+#[test]
+fn a_body_may_leave_larger_than_it_may_come() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let config = with(&config(&upstream), "upstream.collector", "compression = \"none\"");
+    let config = with(&config, "tenant.shop", "limits = { body = \"64KiB\", decompressed = \"4MiB\" }");
+    let tollgate = Tollgate::start(&config);
+    let plain = log_request(&"x".repeat(1 << 20));
+    let zipped = Request::post("/v1/logs", compress("gzip", &plain)).by_shop();
+    let answer = tollgate.send(&zipped.header("Content-Encoding", "gzip"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(upstream.last().body, plain);
+}
+
+#[test]
+fn an_upload_that_is_broken_off_is_charged() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let config = with(&config(&upstream), "tenant.shop", "limits = { bytes_per_second = \"64KiB\" }");
+    let tollgate = Tollgate::start(&config);
+    let request = of_size(1 << 20);
+    let mut sender = tollgate.connect();
+    sender.write(&request.head()).expect("writing the head");
+    sender.write(&request.body[..request.body.len() - 1]).expect("writing nearly all of the body");
+    eventually("the arrival", || {
+        (tollgate.metric("tollgate_tenant_in_flight_requests", &[("tenant", "shop")]) == 1.0).then_some(())
+    });
+    drop(sender);
+    wait_until_idle(&tollgate);
+    assert_refused(&tollgate.send(&batch()), 429, "bytes_per_second");
+}

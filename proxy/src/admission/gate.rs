@@ -131,6 +131,11 @@ impl Gate {
         self.held.bytes.load(Relaxed)
     }
 
+    /// The most bytes that may be held: what is larger can never come in.
+    pub fn in_flight_bytes_max(&self) -> u64 {
+        self.limits.in_flight_bytes.load(Relaxed)
+    }
+
     /// How often this limit was met since the start.
     pub fn denials(&self, limit: Limit) -> u64 {
         self.denials[limit as usize].load(Relaxed)

@@ -12,7 +12,7 @@ mod permit;
 mod tests;
 
 pub use gate::{Capacity, Gate};
-pub use permit::{Permit, STEP_BYTES, admit};
+pub use permit::{Permit, STEP_BYTES, admit, bytes_max};
 
 use std::time::Duration;
 

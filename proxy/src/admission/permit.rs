@@ -33,6 +33,12 @@ pub fn admit(
     Ok(Permit { gates: gates.map(Arc::clone), bytes })
 }
 
+/// The most bytes that these gates ever reserve for one request. What needs more has to be refused for
+/// good, not for now.
+pub fn bytes_max(tenant: &Gate, upstream: &Gate, all: &Gate) -> u64 {
+    tenant.in_flight_bytes_max().min(upstream.in_flight_bytes_max()).min(all.in_flight_bytes_max())
+}
+
 impl Permit {
     /// Makes sure that so many bytes in total are reserved, before and after decompression together;
     /// takes more in steps of [`STEP_BYTES`], and never gives any back before the end.

@@ -35,13 +35,15 @@ pub struct BodyLimits {
     pub timeout: Duration,
 }
 
-/// A body that has arrived whole.
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// As it came.
-    pub wire: Bytes,
-    /// Decompressed; the same bytes, where nothing was compressed.
-    pub plain: Bytes,
+impl BodyLimits {
+    /// Refuses an announced length that is too large, before any of it is read.
+    ///
+    /// # Errors
+    /// Too large.
+    pub fn check(&self, announced: u64) -> Result<(), Refusal> {
+        let limit = self.wire;
+        if announced > limit { Err(Refusal::TooLarge { limit, decompressed: false }) } else { Ok(()) }
+    }
 }
 
 /// Reads a body into one buffer. `hold` is asked before more than that many bytes are kept.
@@ -57,11 +59,8 @@ pub async fn read<B>(
 where
     B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
-    let too_large = Refusal::TooLarge { limit: limits.wire, decompressed: false };
     let announced = body.size_hint().exact();
-    if announced.is_some_and(|announced| announced > limits.wire) {
-        return Err(too_large);
-    }
+    limits.check(announced.unwrap_or(0))?;
     let mut buffer: Vec<u8> = Vec::new();
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     loop {
@@ -71,6 +70,10 @@ where
         });
         let data = match frame.await {
             None => return Err(Refusal::BodyTimeout(limits.timeout)),
+            // hyper takes a reset that reports no error (RFC 9113, 8.1) for the end.
+            Some(None) if announced.is_some_and(|announced| announced != buffer.len() as u64) => {
+                return Err(Refusal::BodyBroken);
+            }
             Some(None) => return Ok(buffer.into()),
             Some(Some(Err(error))) if is_malformed(&error) => {
                 return Err(Refusal::Malformed("the chunks of the body cannot be read".to_owned()));
@@ -82,14 +85,14 @@ where
             },
         };
         let total = buffer.len() + data.remaining();
-        if total as u64 > limits.wire {
-            return Err(too_large);
-        }
+        limits.check(total as u64)?;
         hold(total as u64)?;
-        if total > buffer.capacity() {
-            let announced = announced.map_or(total, |announced| announced as usize);
-            let capacity = announced.min(FIRST_BYTES.max(total.saturating_mul(GROWTH))).max(total);
-            buffer.reserve_exact(capacity - buffer.len());
+        match announced {
+            Some(announced) if total > buffer.capacity() => {
+                let most = FIRST_BYTES.max(total.saturating_mul(GROWTH));
+                buffer.reserve_exact((announced as usize).min(most).max(total) - buffer.len());
+            }
+            _ => buffer.reserve(data.len()),
         }
         buffer.extend_from_slice(&data);
         if body.is_end_stream() {
@@ -161,8 +164,7 @@ fn drain(
     let mut filled = 0;
     loop {
         if filled == plain.len() {
-            let step =
-                plain.len().max(INFLATE_STEP).min(plain.capacity().max(filled + INFLATE_STEP) - filled);
+            let step = if filled == 0 { plain.capacity() } else { filled.max(INFLATE_STEP) };
             // One byte above the limit shows that it is passed; memory is asked for up to the limit.
             let wanted = (filled + step).min(usize::try_from(limit).unwrap_or(usize::MAX).saturating_add(1));
             hold((wanted as u64).min(limit))?;

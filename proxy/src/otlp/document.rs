@@ -16,12 +16,26 @@ const GROUP_DEPTH_MAX: usize = 100;
 /// Field numbers end here (29 bits).
 const FIELD_MAX: u64 = (1 << 29) - 1;
 
-/// A batch of logs, traces or metrics.
+/// A batch of logs, traces or metrics, its framing checked.
 #[derive(Debug, Clone)]
 pub struct Document {
     bytes: Bytes,
     signal: Signal,
-    index: Index,
+    /// How many there are of each [`Level`].
+    counts: [u32; Level::ALL.len()],
+}
+
+/// The levels of a batch, from the outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Resource,
+    Scope,
+    Metric,
+    Record,
+}
+
+impl Level {
+    const ALL: [Level; 4] = [Level::Resource, Level::Scope, Level::Metric, Level::Record];
 }
 
 /// Where the parts of a batch are. Entries stand in the order of the bytes.
@@ -51,6 +65,10 @@ impl Entry {
     pub fn range(&self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
+
+    fn below(self, parent: u32) -> Self {
+        Self { parent, ..self }
+    }
 }
 
 /// Why bytes are no batch.
@@ -62,7 +80,9 @@ pub struct Malformed {
 }
 
 impl Document {
-    /// Indexes a batch, and checks its framing as deep as the index goes.
+    /// Checks the framing of a batch as deep as its index goes, and counts what is in it. Keeps nothing
+    /// but the counts: a record may be as short as two bytes, and an index of such is many times as
+    /// large as the batch.
     ///
     /// # Errors
     /// [`Malformed`] says where the framing breaks; nothing of such a batch may be used.
@@ -70,8 +90,13 @@ impl Document {
         if u32::try_from(bytes.len()).is_err() {
             return Err(Malformed { what: "more than 4 GiB", offset: 0 });
         }
-        let index = Index::build(signal, &bytes)?;
-        Ok(Self { bytes, signal, index })
+        let mut counts = [0; Level::ALL.len()];
+        walk(signal, &bytes, &mut |level, _| {
+            let row = counts[level as usize];
+            counts[level as usize] += 1;
+            row
+        })?;
+        Ok(Self { bytes, signal, counts })
     }
 
     /// What the batch carries.
@@ -81,12 +106,41 @@ impl Document {
 
     /// How many log records, spans or data points there are.
     pub fn records(&self) -> u64 {
-        self.index.records.len() as u64
+        u64::from(self.counts[Level::Record as usize])
     }
 
-    /// Where the parts are.
-    pub fn index(&self) -> &Index {
-        &self.index
+    /// Whether there is not even a resource in it.
+    pub fn is_empty(&self) -> bool {
+        self.counts[Level::Resource as usize] == 0
+    }
+
+    /// Where the parts are, made when it is asked for. [`Document::index_bytes`] says what it takes.
+    pub fn index(&self) -> Index {
+        let entries = |level: Level| Vec::with_capacity(self.counts[level as usize] as usize);
+        let mut index = Index {
+            resources: entries(Level::Resource),
+            scopes: entries(Level::Scope),
+            metrics: entries(Level::Metric),
+            records: entries(Level::Record),
+        };
+        let walked = walk(self.signal, &self.bytes, &mut |level, entry| {
+            let entries = match level {
+                Level::Resource => &mut index.resources,
+                Level::Scope => &mut index.scopes,
+                Level::Metric => &mut index.metrics,
+                Level::Record => &mut index.records,
+            };
+            entries.push(entry);
+            entries.len() as u32 - 1
+        });
+        debug_assert_eq!(walked, Ok(()), "these bytes were walked before");
+        index
+    }
+
+    /// How much memory the index takes, in bytes.
+    pub fn index_bytes(&self) -> u64 {
+        let entries: u64 = self.counts.iter().map(|&count| u64::from(count)).sum();
+        entries * size_of::<Entry>() as u64
     }
 
     /// The batch as bytes; those that came, while nothing was edited.
@@ -103,38 +157,29 @@ const DATA_POINTS: u64 = 1;
 /// `gauge`, `sum`, `histogram`, `exponential_histogram`, `summary` of a `Metric`.
 const METRIC_DATA: [u64; 5] = [5, 7, 9, 10, 11];
 
-impl Index {
-    fn build(signal: Signal, bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut index = Self::default();
-        let whole = Entry { start: 0, end: bytes.len() as u32, parent: 0 };
-        each_message(bytes, whole, &[RESOURCES], |resource| {
-            let row = push(&mut index.resources, resource, 0);
-            each_message(bytes, resource, &[SCOPES], |scope| {
-                let row = push(&mut index.scopes, scope, row);
-                let (metrics, records) = (&mut index.metrics, &mut index.records);
-                each_message(bytes, scope, &[RECORDS], |record| {
-                    if signal != Signal::Metrics {
-                        push(records, record, row);
-                        return Ok(());
-                    }
-                    let row = push(metrics, record, row);
-                    each_message(bytes, record, &METRIC_DATA, |data| {
-                        each_message(bytes, data, &[DATA_POINTS], |point| {
-                            push(records, point, row);
-                            Ok(())
-                        })
+/// Walks a batch down to its records. `found` gets every part, its parent's row in it, and gives the
+/// part's own row.
+fn walk(signal: Signal, bytes: &[u8], found: &mut impl FnMut(Level, Entry) -> u32) -> Result<(), Malformed> {
+    let whole = Entry { start: 0, end: bytes.len() as u32, parent: 0 };
+    each_message(bytes, whole, &[RESOURCES], |resource| {
+        let row = found(Level::Resource, resource);
+        each_message(bytes, resource, &[SCOPES], |scope| {
+            let row = found(Level::Scope, scope.below(row));
+            each_message(bytes, scope, &[RECORDS], |record| {
+                if signal != Signal::Metrics {
+                    found(Level::Record, record.below(row));
+                    return Ok(());
+                }
+                let row = found(Level::Metric, record.below(row));
+                each_message(bytes, record, &METRIC_DATA, |data| {
+                    each_message(bytes, data, &[DATA_POINTS], |point| {
+                        found(Level::Record, point.below(row));
+                        Ok(())
                     })
                 })
             })
-        })?;
-        Ok(index)
-    }
-}
-
-fn push(entries: &mut Vec<Entry>, mut entry: Entry, parent: u32) -> u32 {
-    entry.parent = parent;
-    entries.push(entry);
-    entries.len() as u32 - 1
+        })
+    })
 }
 
 /// Walks the fields of one message and hands on each that is a message under one of these numbers.

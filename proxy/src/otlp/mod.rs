@@ -14,7 +14,7 @@ mod refusal;
 mod route;
 
 pub use answer::{Answers, PartialSuccess, REQUEST_ID, error_message};
-pub use body::{BodyLimits, Received, inflate, read};
+pub use body::{BodyLimits, inflate, read};
 pub use document::Document;
 pub use json::{count_records, is_empty};
 pub use refusal::Refusal;

@@ -114,22 +114,29 @@ impl Door {
         let announced = body.size_hint().exact();
         let deadline = self.config.answer_within.map(|limit| journey.began() + limit);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let room = admission::bytes_max(&tenant.gate, &upstream.gate, &self.state.all);
         let limits = BodyLimits {
-            wire: tenant.config.limits.body,
+            wire: tenant.config.limits.body.min(room),
             decompressed: tenant.config.limits.decompressed,
             timeout: left.map_or(self.config.body_timeout, |left| left.min(self.config.body_timeout)),
         };
-        check_size(announced, &limits, upstream, route.compression)?;
+        let leaves_as_it_came = upstream.compression_for(route.compression) == route.compression;
+        if let Some(announced) = announced {
+            limits.check(announced)?;
+            if leaves_as_it_came {
+                upstream.check_size(announced)?;
+            }
+        }
         let mut permit = admission::admit(&tenant.gate, &upstream.gate, &self.state.all, announced)?;
 
-        // Read, check, count.
+        // Read, check, count. Each piece is charged as it comes, whatever becomes of the rest.
         let mut arrived = 0;
         let read = otlp::read(&mut body, &limits, |total| {
+            permit.charge(total - arrived);
             arrived = total;
             Ok(permit.reserve(total)?)
         });
         let wire = read.await;
-        permit.charge(arrived);
         journey.read(arrived);
         let wire = wire?;
         if wire.is_empty() {
@@ -138,6 +145,8 @@ impl Door {
             return self.empty(&route, through_cloudflared, tenant);
         }
         let held = wire.len() as u64;
+        let limits =
+            BodyLimits { decompressed: limits.decompressed.min(room.saturating_sub(held)), ..limits };
         let plain =
             otlp::inflate(route.compression, &wire, &limits, |total| Ok(permit.reserve(held + total)?))?;
         let batch = Batch::decode(signal, route.encoding, plain)?;
@@ -150,13 +159,14 @@ impl Door {
 
         // Send it on.
         let compression = upstream.compression_for(route.compression);
-        let body = if compression == route.compression {
+        let body = if leaves_as_it_came {
             wire
         } else {
             let compressed = exporter::compress(compression, &batch.plain);
             compressed.map_err(|error| Refusal::Malformed(error.to_string()))?
         };
-        check_size(Some(body.len() as u64), &limits, upstream, compression)?;
+        drop(batch); // what was inflated is not kept while the upstream takes its time
+        upstream.check_size(body.len() as u64)?;
         let export = Export {
             signal,
             encoding: route.encoding,
@@ -224,28 +234,10 @@ impl Batch {
     /// Whether there is nothing in it, and so nothing to send.
     fn is_empty(&self) -> bool {
         match &self.document {
-            Some(document) => document.index().resources.is_empty(),
+            Some(document) => document.is_empty(),
             None => self.records == 0 && otlp::is_empty(&self.plain),
         }
     }
-}
-
-/// Refuses by an announced length what would be refused by its bytes.
-fn check_size(
-    length: Option<u64>,
-    limits: &BodyLimits,
-    upstream: &Upstream,
-    compression: Compression,
-) -> Result<(), Refusal> {
-    let Some(length) = length else { return Ok(()) };
-    if length > limits.wire {
-        return Err(Refusal::TooLarge { limit: limits.wire, decompressed: false });
-    }
-    let leaves_as_it_came = upstream.compression_for(compression) == compression;
-    if leaves_as_it_came && length > upstream.limits.body {
-        return Err(Refusal::TooLargeForUpstream(Some(upstream.limits.body)));
-    }
-    Ok(())
 }
 
 /// What the sender is told of what the upstream said.

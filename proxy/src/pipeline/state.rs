@@ -6,7 +6,7 @@ use crate::{
     admission::{Capacity, Gate, UpstreamLimits},
     config::Config,
     exporter::Exporter,
-    otlp::{Answers, Compression, Signal},
+    otlp::{Answers, Compression, Refusal, Signal},
     telemetry::{
         AccessLog, Metrics,
         metrics::{TenantMetrics, UpstreamMetrics},
@@ -180,6 +180,12 @@ impl Tenant {
 impl Upstream {
     pub(super) fn name(&self) -> &str {
         &self.exporter.config().name
+    }
+
+    /// Refuses what the upstream never takes.
+    pub(super) fn check_size(&self, bytes: u64) -> Result<(), Refusal> {
+        let limit = self.limits.body;
+        if bytes > limit { Err(Refusal::TooLargeForUpstream(Some(limit))) } else { Ok(()) }
     }
 
     /// What a body that came in this compression leaves in.

@@ -1,6 +1,9 @@
 //! Certificates and keys, for listeners and for upstreams.
 
+mod given;
+
 use aws_lc_rs::digest;
+use given::GivenVerifier;
 use parking_lot::Mutex;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -208,7 +211,7 @@ impl ServerMaterial {
 pub struct ClientMaterial {
     /// The name that the upstream's certificate is checked for.
     pub server_name: ServerName<'static>,
-    /// Whom to believe; none: the system's certificate authorities.
+    /// Whom to believe: authorities, or the server's own certificate. None: the system's authorities.
     pub roots: Option<Vec<CertificateDer<'static>>>,
     /// Our own certificate, where the upstream asks for one.
     pub identity: Option<Identity>,
@@ -232,13 +235,15 @@ impl ClientMaterial {
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             }
         }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto())
+        let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto())
             .build()
             .map_err(|error| bad(&error))?;
+        let verifier = GivenVerifier { signed, given: self.roots.clone().unwrap_or_default() };
         let config = ClientConfig::builder_with_provider(crypto())
             .with_safe_default_protocol_versions()
             .map_err(|error| bad(&error))?
-            .with_webpki_verifier(verifier);
+            .dangerous() // a verifier of our own; see there
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match &self.identity {
             None => config.with_no_client_auth(),
             Some(identity) => config

@@ -44,6 +44,7 @@ fn check(signal: Signal, bytes: &Bytes, decoded: Option<usize>) {
     let Ok(document) = document else { return };
     assert_eq!(document.encode(), *bytes);
     let index = document.index();
+    assert_eq!(index.records.len() as u64, document.records());
     let whole = 0..bytes.len();
     assert!(index.resources.iter().all(|entry| within(entry, &whole)));
     let inside = |entries: &[Entry], parents: &[Entry]| {

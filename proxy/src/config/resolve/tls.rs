@@ -77,7 +77,7 @@ pub fn client(s: &mut Section) -> Client {
     let doc =
         "The name that the upstream's certificate is checked for. Default: `host`, else the endpoint's.";
     let server_name = s.optional("server_name", doc, Text { wanted: "a name such as \"alloy.example.com\"" });
-    let doc = "Certificate authorities to believe, in PEM, instead of the system's.";
+    let doc = "Certificate authorities to believe, or the upstream's own certificate, in PEM, instead of the system's.";
     let roots = s.optional("ca", doc, PemFile);
     let certificate =
         s.optional("certificate", "Our own certificate, where the upstream asks for one.", PemFile);

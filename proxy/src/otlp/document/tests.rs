@@ -91,7 +91,7 @@ fn the_records_of_metrics_are_their_data_points() {
 #[test]
 fn nothing_is_a_batch_of_nothing() {
     let document = parse(Signal::Logs, "").unwrap();
-    assert_eq!((document.records(), document.index()), (0, &Index::default()));
+    assert_eq!((document.records(), document.index()), (0, Index::default()));
 }
 
 #[test]

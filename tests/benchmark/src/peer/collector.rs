@@ -1,0 +1,91 @@
+//! The OpenTelemetry Collector: the alternative door that speaks OTLP itself.
+
+use super::{Peer, Setup, Tls};
+use crate::sender::{PASSWORD, USER};
+use anyhow::Result;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The Collector with a receiver, an exporter and nothing between them: no processor, no queue, no
+/// compression, no metrics of its own. It has no access log. Its password stands in clear text, since
+/// its extension would compute a hash for every request.
+pub struct Collector {
+    /// The program.
+    pub program: PathBuf,
+}
+
+impl Peer for Collector {
+    fn name(&self) -> &'static str {
+        "collector"
+    }
+
+    fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn version_argument(&self) -> &'static str {
+        "--version"
+    }
+
+    /// It decodes every record and writes it anew, with fields that were left out because they are empty.
+    fn keeps_bytes(&self) -> bool {
+        false
+    }
+
+    fn command(&self, setup: &Setup) -> Result<Command> {
+        let configuration = setup.folder.join("collector.yaml");
+        fs::write(&configuration, text(setup))?;
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(configuration);
+        Ok(command)
+    }
+}
+
+fn text(setup: &Setup) -> String {
+    let Setup { listen, sink, tls, .. } = setup;
+    let tls = match tls {
+        None => String::new(),
+        Some(Tls { certificate, key, .. }) => {
+            format!("tls: {{ cert_file: {}, key_file: {} }}", certificate.display(), key.display())
+        }
+    };
+    format!(
+        r#"
+extensions:
+  basicauth/server:
+    htpasswd:
+      inline: "{USER}:{PASSWORD}"
+
+receivers:
+  otlp:
+    protocols:
+      http:
+        endpoint: {listen}
+        auth: {{ authenticator: basicauth/server }}
+        {tls}
+
+exporters:
+  otlphttp:
+    endpoint: http://{sink}
+    compression: none
+    # Go keeps two idle connections by default and would dial for every other request.
+    max_idle_conns: 256
+    max_idle_conns_per_host: 256
+    sending_queue: {{ enabled: false }}
+    retry_on_failure: {{ enabled: false }}
+
+service:
+  extensions: [basicauth/server]
+  telemetry:
+    metrics: {{ level: none }}
+    logs: {{ level: warn }}
+  pipelines:
+    logs:
+      receivers: [otlp]
+      exporters: [otlphttp]
+"#
+    )
+}

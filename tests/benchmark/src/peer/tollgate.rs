@@ -1,0 +1,128 @@
+//! Tollgate itself.
+
+use super::{Peer, Setup, Tls};
+use crate::sender::{self, PASSWORD_ARGON2, USER};
+use anyhow::{Context, Result, bail};
+use std::{
+    env,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Tollgate with an Argon2id hash, its access log as JSON, and limits that the load does not reach.
+pub struct Tollgate {
+    program: PathBuf,
+}
+
+impl Tollgate {
+    /// The given program, or the one of this repository, built with the profile of a release.
+    pub fn build(program: Option<&Path>) -> Result<Self> {
+        if let Some(program) = program {
+            let program = program.canonicalize().with_context(|| program.display().to_string())?;
+            return Ok(Self { program });
+        }
+        // Beside this very program, wherever cargo was told to put that: target/release/tollgate-benchmark.
+        let this = env::current_exe()?;
+        let (Some(profile), Some(target)) = (this.parent(), this.ancestors().nth(2)) else {
+            bail!("{} does not lie in a target folder: name a program with --tollgate", this.display());
+        };
+        if !profile.ends_with("release") {
+            bail!("a debug build is no measure: cargo run --release -p tollgate-benchmark");
+        }
+        let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+            "build",
+            "--release",
+            "-p",
+            "tollgate",
+            "--target-dir",
+        ]);
+        if !build.arg(target).status().context("starting cargo")?.success() {
+            bail!("Tollgate does not build");
+        }
+        Ok(Self { program: profile.join("tollgate") })
+    }
+}
+
+impl Peer for Tollgate {
+    fn name(&self) -> &'static str {
+        "tollgate"
+    }
+
+    fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn version_argument(&self) -> &'static str {
+        "--version"
+    }
+
+    fn command(&self, setup: &Setup) -> Result<Command> {
+        let configuration = setup.folder.join("tollgate.toml");
+        fs::write(&configuration, text(setup))?;
+        let mut command = Command::new(&self.program);
+        command.args(["run", "--config"]).arg(configuration);
+        Ok(command)
+    }
+}
+
+fn text(setup: &Setup) -> String {
+    let Setup { listen, admin, sink, tls, client_address, tokens, newcomers, .. } = setup;
+    let tls = match tls {
+        None => String::new(),
+        Some(Tls { certificate, key, .. }) => {
+            format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}")
+        }
+    };
+    let client_address = match client_address {
+        None => String::new(),
+        Some(header) => format!("trusted_proxies = [\"127.0.0.0/8\"]\nclient_ip_header = \"{header}\""),
+    };
+    let mut text = format!(
+        r#"
+log = {{ format = "json", level = "info" }}
+limits = {{ in_flight_bytes = "512MiB" }}
+
+[listener.bench]
+bind = "{listen}"
+{tls}
+{client_address}
+timeouts = {{ idle = "600s" }}
+limits = {{ connections = 20_000, connections_per_client = 20_000 }}
+
+[defaults.tenant]
+upstream = "sink"
+
+[defaults.tenant.limits]
+requests_per_second = 1_000_000
+bytes_per_second = "100GiB"
+in_flight = 1000
+in_flight_bytes = "512MiB"
+body = "8MiB"
+decompressed = "16MiB"
+
+[upstream.sink]
+endpoint = "http://{sink}"
+limits = {{ in_flight = 1000, in_flight_bytes = "512MiB" }}
+
+[admin]
+bind = "{admin}"
+"#
+    );
+    let known = (*tokens == 0).then(|| USER.to_owned());
+    for user in known.into_iter().chain((0..*newcomers).map(sender::newcomer)) {
+        tenant(&mut text, &user, &format!(r#"user = "{user}", password_hash = "{PASSWORD_ARGON2}""#));
+    }
+    for number in 0..*tokens {
+        let hash = sender::token_hash(&sender::token(number));
+        tenant(&mut text, &format!("t{number:06}"), &format!(r#"token_hash = "{hash}""#));
+    }
+    text
+}
+
+fn tenant(text: &mut String, name: &str, credential: &str) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, "\n[tenant.{name}]\ncredentials = [{{ {credential} }}]\n");
+}

@@ -1,0 +1,168 @@
+//! CPU per request: small, middling and large requests over keep-alive connections, every peer in turn.
+
+use super::{Transport, digits, mebibytes, show};
+use crate::{
+    certificate::Certificate,
+    lab::Lab,
+    load::{Load, Outcome},
+    machine,
+    measure::{self, Spread},
+    payload,
+    peer::{self, NAMES, Peer, Running, Tls},
+    sender,
+    sink::Sink,
+    table::Table,
+};
+use anyhow::Result;
+use std::{borrow::Cow, time::Duration};
+
+/// What one turn has shown.
+struct Turn {
+    peer: &'static str,
+    records: usize,
+    cpu_us: f64,
+    per_second: f64,
+    p50: Duration,
+    p99: Duration,
+    peak_bytes: u64,
+}
+
+/// Measures every peer in turn, several rounds long, and prints a table for each size.
+pub fn run(lab: &mut Lab, transport: Transport) -> Result<()> {
+    let usual = match transport {
+        Transport::Plain => &NAMES[..],
+        Transport::Tls => &["tollgate", "nginx"],
+    };
+    let peers = lab.peers(usual)?;
+    let certificate = match transport {
+        Transport::Plain => None,
+        Transport::Tls => Some(Certificate::make(&lab.folder)?),
+    };
+    let mut sink = Sink::start(&lab.folder)?;
+
+    let rounds = lab.options.rounds;
+    let mut turns = Vec::new();
+    for round in 1..=rounds {
+        for peer in &peers {
+            eprintln!("round {round} of {rounds}: {}", peer.name());
+            turns.extend(take_turn(lab, peer.as_ref(), &mut sink, certificate.as_ref())?);
+        }
+    }
+
+    for &records in &lab.options.records {
+        let over = match transport {
+            Transport::Plain => "HTTP/1.1",
+            Transport::Tls => "HTTP/1.1 over TLS 1.3",
+        };
+        let bytes = payload::logs(records).len();
+        println!(
+            "\n{over}, requests of {bytes} bytes (log records: {records}), {} connections",
+            lab.options.connections
+        );
+        print!("{}", table(&peers, turns.iter().filter(|turn| turn.records == records)));
+    }
+    Ok(())
+}
+
+/// One peer's turn: start, then warm up and measure for each size, stop.
+fn take_turn(
+    lab: &mut Lab,
+    peer: &dyn Peer,
+    sink: &mut Sink,
+    certificate: Option<&Certificate>,
+) -> Result<Vec<Turn>> {
+    let tls = certificate.map(Tls::of).transpose()?;
+    let mut running = peer::start(peer, lab, sink, |setup| setup.tls = tls)?;
+    let mut turns = Vec::new();
+    for records in lab.options.records.clone() {
+        turns.push(measure(lab, peer, &mut running, sink, records)?);
+    }
+    Ok(turns)
+}
+
+fn measure(
+    lab: &mut Lab,
+    peer: &dyn Peer,
+    running: &mut Running,
+    sink: &mut Sink,
+    records: usize,
+) -> Result<Turn> {
+    let body = payload::logs(records);
+    let request = sender::post(&sender::basic(sender::USER, sender::PASSWORD), "", &body);
+    let load = Load {
+        target: &running.target,
+        connections: lab.options.connections,
+        rate_hz: None,
+        duration: lab.options.warmup,
+        pressure: false,
+        request: &|_| Cow::Borrowed(&request[..]),
+    };
+    load.run();
+    machine::check_interrupt()?;
+    running.process.check_running()?;
+
+    let (counted_before, cpu_before) = (sink.count()?, measure::cpu_time(running.process.id())?);
+    let outcome = Load { duration: lab.options.seconds, ..load }.run();
+    let (counted, cpu) = (sink.count()?, measure::cpu_time(running.process.id())?);
+    machine::check_interrupt()?;
+    running.process.check_running()?;
+
+    let requests = counted.requests - counted_before.requests;
+    let bytes = peer.keeps_bytes().then_some(counted.bytes - counted_before.bytes);
+    if let Some(loss) = loss(&outcome, body.len() as u64, requests, bytes) {
+        lab.failed(format!("{}, {records} records: {loss}", peer.name()));
+    }
+    Ok(Turn {
+        peer: peer.name(),
+        records,
+        cpu_us: (cpu - cpu_before).as_secs_f64() * 1e6 / outcome.good().max(1) as f64,
+        per_second: outcome.answers_per_second(),
+        p50: outcome.latency(50.0),
+        p99: outcome.latency(99.0),
+        peak_bytes: measure::memory(running.process.id())?.peak_bytes,
+    })
+}
+
+/// What is missing, where anything is: every request is answered 200, and arrives once and whole.
+fn loss(outcome: &Outcome, body_bytes: u64, requests: u64, bytes: Option<u64>) -> Option<String> {
+    let (sent, sent_bytes) = (outcome.sent, outcome.sent * body_bytes);
+    outcome.trouble().or_else(|| {
+        let bytes = bytes.unwrap_or(sent_bytes);
+        let lost =
+            format!("{sent} requests with {sent_bytes} bytes were sent, {requests} with {bytes} arrived");
+        (requests != sent || bytes != sent_bytes).then_some(lost)
+    })
+}
+
+fn table<'a>(peers: &[Box<dyn Peer>], turns: impl Iterator<Item = &'a Turn> + Clone) -> Table {
+    let of = |peer: &'static str, figure: fn(&Turn) -> f64| {
+        Spread::of(turns.clone().filter(|turn| turn.peer == peer).map(figure))
+    };
+    let tollgate = of(NAMES[0], |turn| turn.cpu_us);
+    let mut table = Table::new([
+        "peer",
+        "CPU/request",
+        "min–max",
+        "to Tollgate",
+        "requests/s",
+        "p50",
+        "p99",
+        "peak memory",
+    ]);
+    for peer in peers {
+        let peer = peer.name();
+        let Some(cpu_us) = of(peer, |turn| turn.cpu_us) else { continue };
+        let median = |figure| of(peer, figure).map_or(0.0, |spread| spread.median);
+        table.row([
+            peer.to_owned(),
+            format!("{} µs", digits(cpu_us.median)),
+            format!("{}–{}", digits(cpu_us.min), digits(cpu_us.max)),
+            tollgate.map_or("–".into(), |tollgate| format!("{:.2} ×", cpu_us.median / tollgate.median)),
+            format!("{:.0}", median(|turn| turn.per_second)),
+            show(Duration::from_secs_f64(median(|turn| turn.p50.as_secs_f64()))),
+            show(Duration::from_secs_f64(median(|turn| turn.p99.as_secs_f64()))),
+            mebibytes(median(|turn| turn.peak_bytes as f64) as u64),
+        ]);
+    }
+    table
+}
