@@ -130,7 +130,7 @@ fn the_examples_arrive_over_every_version_of_http() {
         }
     }
     // Four ways, three bodies.
-    for signal in ["logs", "traces", "metrics"] {
+    for (signal, records) in [("logs", 2), ("traces", 2), ("metrics", 3)] {
         let labels = [("signal", signal), ("state", "delivered")];
         eventually("every record counted", || {
             (setup.tollgate.metric("tollgate_records_total", &labels) as u64 == 12 * records).then_some(())

@@ -390,7 +390,7 @@ fn a_head_that_is_too_large_is_431() {
 #[test]
 fn what_can_never_fit_is_413_and_not_try_again() {
     let upstream = Upstream::start(Behaviour::ok());
-    let config = with(&config(&upstream), "upstream.collector", "limits = { in_flight_bytes = \"1MiB\" }");
+    let config = with(&config(&upstream), "upstream.collector", "limits = { in_flight_bytes = \"1MiB\", body = \"1MiB\" }");
     let tollgate = Tollgate::start(&config);
     assert_eq!(tollgate.send(&of_size(2 << 20)).status, 413, "announced");
     assert_eq!(tollgate.send(&of_size(2 << 20).chunked(64 << 10)).status, 413, "in chunks");
