@@ -310,6 +310,37 @@ fn an_answer_that_came_while_a_large_body_was_failing_is_read() {
     );
 }
 
+#[test]
+fn a_success_that_was_answered_before_the_whole_batch_was_sent_is_none() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let tollgate = door_to(upstream.address());
+    for status in [200, 204, 413] {
+        upstream.behave(Behaviour::AnswerEarly(status, vec![]));
+        for _ in 0..5 {
+            let answer = tollgate.send(&large_request(8 << 20));
+            assert_eq!(answer.status, if status == 413 { 413 } else { 502 }, "{}", answer.text());
+        }
+    }
+    let line = tollgate.wait_for_line("upstream broken");
+    assert!(line["error"].as_str().is_some_and(|error| error.contains("before the whole batch")), "{line}");
+    upstream.behave(Behaviour::ok());
+    assert_eq!(tollgate.send(&large_request(8 << 20)).status, 200);
+    assert_eq!(upstream.last().body.len(), log_request(&"x".repeat(8 << 20)).len());
+}
+
+#[test]
+fn a_success_is_none_either_where_the_upload_goes_on() {
+    // Answers at once, keeps the connection, and never reads the body.
+    let upstream = Scripted::start(|peer, _| {
+        peer.head()?;
+        peer.answer(200, "")?;
+        std::thread::park();
+        Ok(())
+    });
+    let tollgate = door_to(upstream.address());
+    assert_eq!(tollgate.send(&large_request(8 << 20)).status, 502);
+}
+
 /// Answers after the head, and closes under the body.
 fn answer_early(peer: &mut Peer, _: usize) -> io::Result<()> {
     peer.head()?;

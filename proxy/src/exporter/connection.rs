@@ -2,7 +2,7 @@
 
 use super::{
     Config, Counters, HttpVersion,
-    io::{Io, Stream},
+    io::{Io, Stream, Upload},
 };
 use crate::telemetry;
 use bytes::Bytes;
@@ -19,10 +19,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -145,6 +142,9 @@ impl Pool {
                     return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
                 }
                 address_http2(&mut request, config);
+                // Of an early success nothing is known here: the streams' bytes share the connection,
+                // and hyper does not say which have left. RFC 9113 has a server that answers without
+                // the body reset the stream after its answer.
                 let response = sender.try_send_request(request).await.map_err(failure)?;
                 let (parts, mut body) = response.into_parts();
                 let mut answer = Vec::new();
@@ -187,7 +187,7 @@ impl Pool {
             (Stream::Tls(tls), HttpVersion::Auto) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
             _ => false,
         };
-        let (io, upload_failed) = Io::new(stream, counters.clone());
+        let (io, upload) = Io::new(stream, counters.clone());
         if speaks_http2 {
             let sender = handshake_http2(io).await.map_err(|error| error.to_string())?;
             *self.shared.lock() = Some(sender.clone());
@@ -195,7 +195,7 @@ impl Pool {
         } else {
             let (sender, connection) =
                 http1::Builder::new().handshake(io).await.map_err(|error| error.to_string())?;
-            Ok(Connected::Http1(Http1 { sender, connection: Some(Box::pin(connection)), upload_failed }))
+            Ok(Connected::Http1(Http1 { sender, connection: Some(Box::pin(connection)), upload }))
         }
     }
 }
@@ -252,7 +252,7 @@ struct Http1 {
     sender: http1::SendRequest<Full<Bytes>>,
     /// None once it has ended: only its drop tells the sender, which would wait for ever otherwise.
     connection: Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>,
-    upload_failed: Arc<AtomicBool>,
+    upload: Arc<Upload>,
 }
 
 impl Http1 {
@@ -260,6 +260,8 @@ impl Http1 {
         if let Err(error) = poll_fn(|cx| self.poll_ready(cx)).await {
             return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
         }
+        let body_bytes = request.body().size_hint().lower();
+        self.upload.begin();
         let mut response = pin!(self.sender.try_send_request(request));
         let connection = &mut self.connection;
         let response = poll_fn(|cx| {
@@ -278,6 +280,11 @@ impl Http1 {
             collect(&mut body, &mut answer, cx)
         })
         .await?;
+        // A proxy before the collector may say so without having passed anything on. A refusal is one
+        // at any time.
+        if parts.status.is_success() && !self.upload.has_sent(body_bytes) {
+            return Err(Failure::Broken("success was answered before the whole batch was sent".to_owned()));
+        }
         Ok((parts, answer.into()))
     }
 
@@ -293,7 +300,7 @@ impl Http1 {
         if !self.sender.is_ready() {
             drive(&mut self.connection, cx);
         }
-        self.sender.is_ready() && !self.upload_failed.load(Relaxed)
+        self.sender.is_ready() && !self.upload.has_failed()
     }
 }
 
