@@ -11,7 +11,7 @@ use crate::kit::{
 use std::{
     io::{self, Read, Write},
     net::TcpListener,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// A listener and a tenant in front of an upstream whose table is `upstream`. One thread, because each
@@ -609,6 +609,31 @@ fn send_at_once(tollgate: &Tollgate, senders: usize, requests: usize) {
             });
         }
     });
+}
+
+#[test]
+fn requests_do_not_queue_for_the_connection_of_an_http2_upstream_that_is_dead() {
+    // Taken by the kernel, and never spoken to.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("its address").port();
+    let tollgate = door(&format!(
+        "endpoint = \"https://localhost:{port}\"\nhttp_version = \"2\"\ntimeouts = {{ connect = \"1s\" }}"
+    ));
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let answer = tollgate.send(&request());
+                assert_eq!(answer.status, 503, "{}", answer.text());
+                assert!(answer.status_message().contains("cannot be reached"), "{}", answer.status_message());
+            });
+        }
+    });
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "one after the other takes 16 s: {:?}",
+        began.elapsed()
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::{
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout_at};
 use tokio_rustls::TlsConnector;
 
 /// How long an idle connection is used again. Most servers keep theirs for 60 s or longer (nginx
@@ -155,9 +155,12 @@ impl Pool {
     }
 
     async fn connect(&self, config: &Config, counters: &Arc<Counters>) -> Result<Connected, String> {
+        let deadline = tokio::time::Instant::now() + config.connect_timeout;
+        let late = |_| format!("no connection within {:?}", config.connect_timeout);
         let _one_at_a_time = match config.http_version {
             HttpVersion::Http2 => {
-                let guard = self.connecting.lock().await;
+                // Not counted as a failure where it takes too long: the one that is waited for is.
+                let guard = timeout_at(deadline, self.connecting.lock()).await.map_err(late)?;
                 if let Some(sender) = self.shared.lock().clone().filter(|sender| !sender.is_closed()) {
                     return Ok(Connected::Http2(sender));
                 }
@@ -175,10 +178,8 @@ impl Pool {
                 _ => Ok(Stream::Plain(tcp)),
             }
         };
-        let stream = match tokio::time::timeout(config.connect_timeout, connecting).await {
-            Ok(connected) => connected.map_err(|error: io::Error| error.to_string()),
-            Err(_) => Err(format!("no connection within {:?}", config.connect_timeout)),
-        };
+        let stream = timeout_at(deadline, connecting).await.map_err(late);
+        let stream = stream.and_then(|connected| connected.map_err(|error: io::Error| error.to_string()));
         let stream = stream.inspect_err(|_| {
             counters.connect_failures.fetch_add(1, Relaxed);
         })?;
