@@ -11,6 +11,7 @@ use crate::kit::{
 use std::{
     io::{self, Read, Write},
     net::TcpListener,
+    sync::Barrier,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -645,10 +646,29 @@ fn a_tls_upstream_that_can_is_spoken_to_in_http2() {
     let port = upstream.address().port();
     let table = format!("endpoint = \"https://localhost:{port}\"\nca = \"ca.pem\"");
     let tollgate = Tollgate::start_in(folder, &config(&table));
-    assert_eq!(tollgate.send(&request()).status, 200);
-    send_at_once(&tollgate, 4, 5);
-    assert_eq!((upstream.seen().len(), upstream.connections()), (21, 1));
+    send_at_once(&tollgate, 8, 5); // before anybody knows that one connection will do
+    assert_eq!((upstream.seen().len(), upstream.connections()), (40, 1));
     assert_eq!(upstream.seen()[0].header(":scheme").as_deref(), Some("https"));
+}
+
+#[test]
+fn a_burst_for_a_tls_upstream_that_cannot_has_a_connection_each() {
+    // Answers the first four requests only when all of them are there.
+    let authority = Authority::create();
+    let together = Barrier::new(4);
+    let upstream =
+        Scripted::start_tls(authority.server(&["localhost"], &["http/1.1"], None), move |peer, _| {
+            peer.request()?;
+            together.wait();
+            peer.answer(200, "")
+        });
+    let folder = Folder::create();
+    std::fs::write(folder.path().join("ca.pem"), authority.pem()).expect("writing");
+    let port = upstream.address().port();
+    let table = format!("endpoint = \"https://localhost:{port}\"\nca = \"ca.pem\"");
+    let tollgate = Tollgate::start_in(folder, &config(&table));
+    send_at_once(&tollgate, 4, 1);
+    assert_eq!(upstream.connections(), 4);
 }
 
 #[test]

@@ -19,7 +19,10 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -57,8 +60,10 @@ pub(super) struct Pool {
     /// to use them.
     idle: [Mutex<Vec<(Instant, Http1)>>; SHARDS],
     shared: Mutex<Option<http2::SendRequest<Full<Bytes>>>>,
-    /// Held while an HTTP/2 connection is made, so that a burst makes one and not one each.
+    /// Held while a connection is made that all may share, so that a burst makes one and not one each.
     connecting: tokio::sync::Mutex<()>,
+    /// Whether to expect that ALPN settles on HTTP/2: what it did last, and yes before.
+    expects_http2: AtomicBool,
 }
 
 enum Connected {
@@ -68,7 +73,13 @@ enum Connected {
 
 impl Pool {
     pub(super) fn new(tls: Option<TlsConnector>) -> Self {
-        Self { tls, idle: Default::default(), shared: Mutex::default(), connecting: Default::default() }
+        Self {
+            tls,
+            idle: Default::default(),
+            shared: Mutex::default(),
+            connecting: Default::default(),
+            expects_http2: AtomicBool::new(true),
+        }
     }
 
     /// Sends a request and reads its answer to the end. Tries a second time, on a new connection, if
@@ -154,19 +165,26 @@ impl Pool {
         }
     }
 
+    fn will_share(&self, config: &Config) -> bool {
+        match config.http_version {
+            HttpVersion::Http2 => true,
+            HttpVersion::Auto => self.tls.is_some() && self.expects_http2.load(Relaxed),
+            HttpVersion::Http1 => false,
+        }
+    }
+
     async fn connect(&self, config: &Config, counters: &Arc<Counters>) -> Result<Connected, String> {
         let deadline = tokio::time::Instant::now() + config.connect_timeout;
         let late = |_| format!("no connection within {:?}", config.connect_timeout);
-        let _one_at_a_time = match config.http_version {
-            HttpVersion::Http2 => {
-                // Not counted as a failure where it takes too long: the one that is waited for is.
-                let guard = timeout_at(deadline, self.connecting.lock()).await.map_err(late)?;
-                if let Some(sender) = self.shared.lock().clone().filter(|sender| !sender.is_closed()) {
-                    return Ok(Connected::Http2(sender));
-                }
-                Some(guard)
+        let _one_at_a_time = if self.will_share(config) {
+            // Not counted as a failure where it takes too long: the one that is waited for is.
+            let guard = timeout_at(deadline, self.connecting.lock()).await.map_err(late)?;
+            if let Some(sender) = self.shared.lock().clone().filter(|sender| !sender.is_closed()) {
+                return Ok(Connected::Http2(sender));
             }
-            HttpVersion::Auto | HttpVersion::Http1 => None,
+            self.will_share(config).then_some(guard) // whoever held it may have learnt otherwise
+        } else {
+            None
         };
         let connecting = async {
             let tcp = dial(config).await?;
@@ -185,7 +203,11 @@ impl Pool {
         })?;
         let speaks_http2 = match (&stream, config.http_version) {
             (_, HttpVersion::Http2) => true,
-            (Stream::Tls(tls), HttpVersion::Auto) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+            (Stream::Tls(tls), HttpVersion::Auto) => {
+                let settled = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.expects_http2.store(settled, Relaxed);
+                settled
+            }
             _ => false,
         };
         let (io, upload) = Io::new(stream, counters.clone());
