@@ -38,7 +38,8 @@ const IDLE_MAX: usize = 128;
 const SHARDS: usize = 16;
 /// How much of an answer is read. An `Export*ServiceResponse` is far smaller.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
-/// Dead HTTP/2 connections are found out by pings while requests wait on them.
+/// Dead HTTP/2 connections are found out by pings, also while idle: the next request would have to
+/// wait for two of them otherwise.
 const PING: Duration = Duration::from_secs(20);
 
 /// An answer that was read to its end.
@@ -262,6 +263,7 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
+        .keep_alive_while_idle(true)
         .adaptive_window(true)
         .handshake(io)
         .await?;
