@@ -180,16 +180,18 @@ pub struct Exporter {
     uris: [Uri; 4],
     host: HeaderValue,
     pool: Pool,
+    stripped: Arc<[HeaderName]>,
     /// See [`Counters`].
     pub counters: Arc<Counters>,
 }
 
 impl Exporter {
-    /// Connects to nothing yet.
+    /// Connects to nothing yet. A sender's headers that are called as one of `stripped` are not sent,
+    /// whoever the sender is: they are what tenants are told apart by.
     ///
     /// # Errors
     /// Where the TLS material cannot be used.
-    pub fn new(config: Config) -> Result<Self, tls::IdentityError> {
+    pub fn new(config: Config, stripped: Arc<[HeaderName]>) -> Result<Self, tls::IdentityError> {
         let alpn: &[&[u8]] = match config.http_version {
             HttpVersion::Auto => &[b"h2", b"http/1.1"],
             HttpVersion::Http1 => &[b"http/1.1"],
@@ -199,12 +201,17 @@ impl Exporter {
         let uris = Signal::ALL.map(|signal| config.uri(signal));
         let host = HeaderValue::from_str(config.host.as_str())
             .expect("invariant: an authority holds no character that a header may not");
-        Ok(Self { uris, host, pool: Pool::new(connector), counters: Arc::default(), config })
+        Ok(Self { uris, host, pool: Pool::new(connector), stripped, counters: Arc::default(), config })
     }
 
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether it is what [`new`](Self::new) would make of these.
+    pub fn is_of(&self, config: &Config, stripped: &[HeaderName]) -> bool {
+        self.config == *config && *self.stripped == *stripped
     }
 
     /// Closes connections that have been idle for too long.
@@ -230,7 +237,10 @@ impl Exporter {
     fn request(&self, export: Export<'_>) -> Request<Full<Bytes>> {
         let mut headers = HeaderMap::with_capacity(export.headers.len() + self.config.headers.len() + 4);
         for (name, value) in export.headers {
-            if is_for_upstreams(name) && !is_named_by_connection(name, export.headers) {
+            if is_for_upstreams(name)
+                && !self.stripped.contains(name)
+                && !is_named_by_connection(name, export.headers)
+            {
                 headers.append(name, value.clone());
             }
         }
