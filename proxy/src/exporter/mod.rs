@@ -236,10 +236,11 @@ impl Exporter {
 
     fn request(&self, export: Export<'_>) -> Request<Full<Bytes>> {
         let mut headers = HeaderMap::with_capacity(export.headers.len() + self.config.headers.len() + 4);
+        let named = named_by_connection(export.headers);
         for (name, value) in export.headers {
             if is_for_upstreams(name)
                 && !self.stripped.contains(name)
-                && !is_named_by_connection(name, export.headers)
+                && !named.iter().any(|option| option.eq_ignore_ascii_case(name.as_str()))
             {
                 headers.append(name, value.clone());
             }
@@ -300,13 +301,13 @@ fn is_for_upstreams(name: &HeaderName) -> bool {
         || text.starts_with("x-forwarded-"))
 }
 
-/// RFC 9110, 7.6.1: what `Connection` names ends at this hop.
-fn is_named_by_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(header::CONNECTION).iter();
-    values.any(|value| {
-        let value = value.to_str().unwrap_or_default();
-        value.split(',').any(|option| option.trim().eq_ignore_ascii_case(name.as_str()))
-    })
+/// RFC 9110, 7.6.1: what `Connection` names ends at this hop. Nearly always nothing: a tunnel says
+/// `keep-alive` of every request.
+fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let options = values.flat_map(|value| value.split(',').map(str::trim));
+    let is_header = |option: &&str| !["keep-alive", "close"].iter().any(|no| option.eq_ignore_ascii_case(no));
+    options.filter(is_header).collect()
 }
 
 impl Config {
