@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use std::{
     future::{Future, poll_fn},
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -26,7 +27,10 @@ use std::{
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
-use tokio::{net::TcpStream, time::timeout_at};
+use tokio::{
+    net::TcpStream,
+    time::{timeout, timeout_at},
+};
 use tokio_rustls::TlsConnector;
 
 /// How long an idle connection is used again. Most servers keep theirs for 60 s or longer (nginx
@@ -175,11 +179,11 @@ impl Pool {
     }
 
     async fn connect(&self, config: &Config, counters: &Arc<Counters>) -> Result<Connected, String> {
-        let deadline = tokio::time::Instant::now() + config.connect_timeout;
+        let deadline = Instant::now() + config.connect_timeout;
         let late = |_| format!("no connection within {:?}", config.connect_timeout);
         let _one_at_a_time = if self.will_share(config) {
             // Not counted as a failure where it takes too long: the one that is waited for is.
-            let guard = timeout_at(deadline, self.connecting.lock()).await.map_err(late)?;
+            let guard = timeout_at(deadline.into(), self.connecting.lock()).await.map_err(late)?;
             if let Some(sender) = self.shared.lock().clone().filter(|sender| !sender.is_closed()) {
                 return Ok(Connected::Http2(sender));
             }
@@ -188,7 +192,7 @@ impl Pool {
             None
         };
         let connecting = async {
-            let tcp = dial(config).await?;
+            let tcp = dial(config, deadline).await?;
             match (&self.tls, &config.tls) {
                 (Some(connector), Some(material)) => {
                     let tls = connector.connect(material.server_name.clone(), tcp).await?;
@@ -197,7 +201,7 @@ impl Pool {
                 _ => Ok(Stream::Plain(tcp)),
             }
         };
-        let stream = timeout_at(deadline, connecting).await.map_err(late);
+        let stream = timeout_at(deadline.into(), connecting).await.map_err(late);
         let stream = stream.and_then(|connected| connected.map_err(|error: io::Error| error.to_string()));
         let stream = stream.inspect_err(|_| {
             counters.connect_failures.fetch_add(1, Relaxed);
@@ -243,16 +247,25 @@ fn address_http2(request: &mut Request<Full<Bytes>>, config: &Config) {
     *request.uri_mut() = Uri::from_parts(target).unwrap_or_default();
 }
 
-/// Tries each address of the name in turn.
-async fn dial(config: &Config) -> io::Result<TcpStream> {
+/// Finds the name's addresses, and the first of them that can be connected to.
+async fn dial(config: &Config, deadline: Instant) -> io::Result<TcpStream> {
+    let addresses = tokio::net::lookup_host((config.address.as_str(), config.port)).await?;
+    dial_first(&addresses.collect::<Vec<_>>(), deadline).await
+}
+
+/// Tries each address in turn. Each has its share of the time that is left, so that one that never
+/// answers does not hide those after it.
+async fn dial_first(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((config.address.as_str(), config.port)).await? {
-        match TcpStream::connect(address).await {
-            Ok(tcp) => {
+    for (address, to_try) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+        let share = deadline.saturating_duration_since(Instant::now()) / to_try;
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => {
                 let _ = tcp.set_nodelay(true);
                 return Ok(tcp);
             }
-            Err(error) => last = error,
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {share:?}")),
         }
     }
     Err(last)
@@ -352,5 +365,39 @@ fn collect(body: &mut Incoming, answer: &mut Vec<u8>, cx: &mut Context<'_>) -> P
                 answer.extend_from_slice(&data);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_address_that_never_answers_does_not_hide_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let good = listener.local_addr().expect("its address");
+        // Its queue of connections is full, so the kernel drops what else comes.
+        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("one");
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        silent.bind(&any.into()).and_then(|()| silent.listen(0)).expect("a port");
+        let silent_address = silent.local_addr().ok().and_then(|a| a.as_socket()).expect("its address");
+        let mut queued = Vec::new();
+        while let Ok(Ok(tcp)) = timeout(Duration::from_millis(200), TcpStream::connect(silent_address)).await
+        {
+            queued.push(tcp);
+        }
+        let deadline = || Instant::now() + Duration::from_secs(1);
+        let connected = dial_first(&[silent_address, good], deadline()).await.expect("the second");
+        assert_eq!(connected.peer_addr().expect("it"), good);
+        let error = dial_first(&[refusing(), silent_address], deadline()).await.expect_err("neither");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let error = dial_first(&[], deadline()).await.expect_err("none");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    /// An address nobody listens on.
+    fn refusing() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
     }
 }

@@ -42,9 +42,10 @@ pub struct Config {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What bodies are compressed with.
     pub compression: SendCompression,
-    /// Connecting, TLS handshake included. 10 s, as Caddy's dial_timeout in the blog.
+    /// Connecting: the name's addresses in turn, the TLS handshake, and the wait for another request
+    /// that makes a connection both can use. 10 s, as Caddy's dial_timeout in the blog.
     pub connect_timeout: Duration,
-    /// From the first byte sent to the last byte of the answer. 5 min.
+    /// The whole exchange, from connecting to the last byte of the answer. 5 min.
     pub request_timeout: Duration,
 }
 
