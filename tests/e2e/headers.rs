@@ -112,6 +112,28 @@ fn the_upstreams_and_the_tenants_headers_replace_a_senders() {
 }
 
 #[test]
+fn no_tenant_passes_for_another_by_a_header_that_it_has_not_itself() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let before = config(&upstream);
+    let other = r#"
+[tenant.bakery]
+credentials = [{ user = "bakery", password_hash = "$SECRET" }]
+upstream = "collector"
+upstream_headers = { X-Tenant = "bakery" }
+"#;
+    let tollgate = Tollgate::start(&before);
+    let request = batch().header("X-Tenant", "bakery");
+    assert_eq!(tollgate.send(&request).status, 200);
+    assert_eq!(upstream.last().header("x-tenant").as_deref(), Some("bakery"), "of no meaning yet");
+    assert!(tollgate.reload(&format!("{before}{other}")));
+    assert_eq!(tollgate.send(&request).status, 200);
+    assert_eq!(upstream.last().header("x-tenant"), None);
+    let bakery = Request::post("/v1/logs", log_request("hello")).login("bakery", "secret");
+    assert_eq!(tollgate.send(&bakery.header("X-Tenant", "shop")).status, 200);
+    assert_eq!(upstream.last().header("x-tenant").as_deref(), Some("bakery"));
+}
+
+#[test]
 fn the_host_is_the_upstreams_own_or_the_one_that_is_configured() {
     let upstream = Upstream::start(Behaviour::ok());
     let plain = Tollgate::start(&config(&upstream));

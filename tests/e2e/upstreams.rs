@@ -11,7 +11,8 @@ use crate::kit::{
 use std::{
     io::{self, Read, Write},
     net::TcpListener,
-    time::{Duration, SystemTime},
+    sync::Barrier,
+    time::{Duration, Instant, SystemTime},
 };
 
 /// A listener and a tenant in front of an upstream whose table is `upstream`. One thread, because each
@@ -310,6 +311,37 @@ fn an_answer_that_came_while_a_large_body_was_failing_is_read() {
     );
 }
 
+#[test]
+fn a_success_that_was_answered_before_the_whole_batch_was_sent_is_none() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let tollgate = door_to(upstream.address());
+    for status in [200, 204, 413] {
+        upstream.behave(Behaviour::AnswerEarly(status, vec![]));
+        for _ in 0..5 {
+            let answer = tollgate.send(&large_request(8 << 20));
+            assert_eq!(answer.status, if status == 413 { 413 } else { 502 }, "{}", answer.text());
+        }
+    }
+    let line = tollgate.wait_for_line("upstream broken");
+    assert!(line["error"].as_str().is_some_and(|error| error.contains("before the whole batch")), "{line}");
+    upstream.behave(Behaviour::ok());
+    assert_eq!(tollgate.send(&large_request(8 << 20)).status, 200);
+    assert_eq!(upstream.last().body.len(), log_request(&"x".repeat(8 << 20)).len());
+}
+
+#[test]
+fn a_success_is_none_either_where_the_upload_goes_on() {
+    // Answers at once, keeps the connection, and never reads the body.
+    let upstream = Scripted::start(|peer, _| {
+        peer.head()?;
+        peer.answer(200, "")?;
+        std::thread::park();
+        Ok(())
+    });
+    let tollgate = door_to(upstream.address());
+    assert_eq!(tollgate.send(&large_request(8 << 20)).status, 502);
+}
+
 /// Answers after the head, and closes under the body.
 fn answer_early(peer: &mut Peer, _: usize) -> io::Result<()> {
     peer.head()?;
@@ -581,6 +613,31 @@ fn send_at_once(tollgate: &Tollgate, senders: usize, requests: usize) {
 }
 
 #[test]
+fn requests_do_not_queue_for_the_connection_of_an_http2_upstream_that_is_dead() {
+    // Taken by the kernel, and never spoken to.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("its address").port();
+    let tollgate = door(&format!(
+        "endpoint = \"https://localhost:{port}\"\nhttp_version = \"2\"\ntimeouts = {{ connect = \"1s\" }}"
+    ));
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let answer = tollgate.send(&request());
+                assert_eq!(answer.status, 503, "{}", answer.text());
+                assert!(answer.status_message().contains("cannot be reached"), "{}", answer.status_message());
+            });
+        }
+    });
+    assert!(
+        began.elapsed() < Duration::from_secs(8),
+        "one after the other takes 16 s: {:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
 fn a_tls_upstream_that_can_is_spoken_to_in_http2() {
     let authority = Authority::create();
     let upstream = Http2Upstream::start(Some(authority.server(&["localhost"], &["h2", "http/1.1"], None)));
@@ -589,10 +646,29 @@ fn a_tls_upstream_that_can_is_spoken_to_in_http2() {
     let port = upstream.address().port();
     let table = format!("endpoint = \"https://localhost:{port}\"\nca = \"ca.pem\"");
     let tollgate = Tollgate::start_in(folder, &config(&table));
-    assert_eq!(tollgate.send(&request()).status, 200);
-    send_at_once(&tollgate, 4, 5);
-    assert_eq!((upstream.seen().len(), upstream.connections()), (21, 1));
+    send_at_once(&tollgate, 8, 5); // before anybody knows that one connection will do
+    assert_eq!((upstream.seen().len(), upstream.connections()), (40, 1));
     assert_eq!(upstream.seen()[0].header(":scheme").as_deref(), Some("https"));
+}
+
+#[test]
+fn a_burst_for_a_tls_upstream_that_cannot_has_a_connection_each() {
+    // Answers the first four requests only when all of them are there.
+    let authority = Authority::create();
+    let together = Barrier::new(4);
+    let upstream =
+        Scripted::start_tls(authority.server(&["localhost"], &["http/1.1"], None), move |peer, _| {
+            peer.request()?;
+            together.wait();
+            peer.answer(200, "")
+        });
+    let folder = Folder::create();
+    std::fs::write(folder.path().join("ca.pem"), authority.pem()).expect("writing");
+    let port = upstream.address().port();
+    let table = format!("endpoint = \"https://localhost:{port}\"\nca = \"ca.pem\"");
+    let tollgate = Tollgate::start_in(folder, &config(&table));
+    send_at_once(&tollgate, 4, 1);
+    assert_eq!(upstream.connections(), 4);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     Config, Counters, HttpVersion,
-    io::{Io, Stream},
+    io::{Io, Stream, Upload},
 };
 use crate::telemetry;
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use std::{
     future::{Future, poll_fn},
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -26,7 +27,10 @@ use std::{
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{timeout, timeout_at},
+};
 use tokio_rustls::TlsConnector;
 
 /// How long an idle connection is used again. Most servers keep theirs for 60 s or longer (nginx
@@ -38,7 +42,8 @@ const IDLE_MAX: usize = 128;
 const SHARDS: usize = 16;
 /// How much of an answer is read. An `Export*ServiceResponse` is far smaller.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
-/// Dead HTTP/2 connections are found out by pings while requests wait on them.
+/// Dead HTTP/2 connections are found out by pings, also while idle: the next request would have to
+/// wait for two of them otherwise.
 const PING: Duration = Duration::from_secs(20);
 
 /// An answer that was read to its end.
@@ -60,8 +65,10 @@ pub(super) struct Pool {
     /// to use them.
     idle: [Mutex<Vec<(Instant, Http1)>>; SHARDS],
     shared: Mutex<Option<http2::SendRequest<Full<Bytes>>>>,
-    /// Held while an HTTP/2 connection is made, so that a burst makes one and not one each.
+    /// Held while a connection is made that all may share, so that a burst makes one and not one each.
     connecting: tokio::sync::Mutex<()>,
+    /// Whether to expect that ALPN settles on HTTP/2: what it did last, and yes before.
+    expects_http2: AtomicBool,
 }
 
 enum Connected {
@@ -71,7 +78,13 @@ enum Connected {
 
 impl Pool {
     pub(super) fn new(tls: Option<TlsConnector>) -> Self {
-        Self { tls, idle: Default::default(), shared: Mutex::default(), connecting: Default::default() }
+        Self {
+            tls,
+            idle: Default::default(),
+            shared: Mutex::default(),
+            connecting: Default::default(),
+            expects_http2: AtomicBool::new(true),
+        }
     }
 
     /// Sends a request and reads its answer to the end. Tries a second time, on a new connection, if
@@ -145,6 +158,9 @@ impl Pool {
                     return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
                 }
                 address_http2(&mut request, config);
+                // Of an early success nothing is known here: the streams' bytes share the connection,
+                // and hyper does not say which have left. RFC 9113 has a server that answers without
+                // the body reset the stream after its answer.
                 let response = sender.try_send_request(request).await.map_err(failure)?;
                 let (parts, mut body) = response.into_parts();
                 let mut answer = Vec::new();
@@ -154,19 +170,29 @@ impl Pool {
         }
     }
 
+    fn will_share(&self, config: &Config) -> bool {
+        match config.http_version {
+            HttpVersion::Http2 => true,
+            HttpVersion::Auto => self.tls.is_some() && self.expects_http2.load(Relaxed),
+            HttpVersion::Http1 => false,
+        }
+    }
+
     async fn connect(&self, config: &Config, counters: &Arc<Counters>) -> Result<Connected, String> {
-        let _one_at_a_time = match config.http_version {
-            HttpVersion::Http2 => {
-                let guard = self.connecting.lock().await;
-                if let Some(sender) = self.shared.lock().clone().filter(|sender| !sender.is_closed()) {
-                    return Ok(Connected::Http2(sender));
-                }
-                Some(guard)
+        let deadline = Instant::now() + config.connect_timeout;
+        let late = |_| format!("no connection within {:?}", config.connect_timeout);
+        let _one_at_a_time = if self.will_share(config) {
+            // Not counted as a failure where it takes too long: the one that is waited for is.
+            let guard = timeout_at(deadline.into(), self.connecting.lock()).await.map_err(late)?;
+            if let Some(sender) = self.shared.lock().clone().filter(|sender| !sender.is_closed()) {
+                return Ok(Connected::Http2(sender));
             }
-            HttpVersion::Auto | HttpVersion::Http1 => None,
+            self.will_share(config).then_some(guard) // whoever held it may have learnt otherwise
+        } else {
+            None
         };
         let connecting = async {
-            let tcp = dial(config).await?;
+            let tcp = dial(config, deadline).await?;
             match (&self.tls, &config.tls) {
                 (Some(connector), Some(material)) => {
                     let tls = connector.connect(material.server_name.clone(), tcp).await?;
@@ -175,19 +201,21 @@ impl Pool {
                 _ => Ok(Stream::Plain(tcp)),
             }
         };
-        let stream = match tokio::time::timeout(config.connect_timeout, connecting).await {
-            Ok(connected) => connected.map_err(|error: io::Error| error.to_string()),
-            Err(_) => Err(format!("no connection within {:?}", config.connect_timeout)),
-        };
+        let stream = timeout_at(deadline.into(), connecting).await.map_err(late);
+        let stream = stream.and_then(|connected| connected.map_err(|error: io::Error| error.to_string()));
         let stream = stream.inspect_err(|_| {
             counters.connect_failures.fetch_add(1, Relaxed);
         })?;
         let speaks_http2 = match (&stream, config.http_version) {
             (_, HttpVersion::Http2) => true,
-            (Stream::Tls(tls), HttpVersion::Auto) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+            (Stream::Tls(tls), HttpVersion::Auto) => {
+                let settled = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.expects_http2.store(settled, Relaxed);
+                settled
+            }
             _ => false,
         };
-        let (io, upload_failed) = Io::new(stream, counters.clone());
+        let (io, upload) = Io::new(stream, counters.clone());
         if speaks_http2 {
             let sender = handshake_http2(io).await.map_err(|error| error.to_string())?;
             *self.shared.lock() = Some(sender.clone());
@@ -195,7 +223,7 @@ impl Pool {
         } else {
             let (sender, connection) =
                 http1::Builder::new().handshake(io).await.map_err(|error| error.to_string())?;
-            Ok(Connected::Http1(Http1 { sender, connection: Some(Box::pin(connection)), upload_failed }))
+            Ok(Connected::Http1(Http1 { sender, connection: Some(Box::pin(connection)), upload }))
         }
     }
 }
@@ -219,16 +247,25 @@ fn address_http2(request: &mut Request<Full<Bytes>>, config: &Config) {
     *request.uri_mut() = Uri::from_parts(target).unwrap_or_default();
 }
 
-/// Tries each address of the name in turn.
-async fn dial(config: &Config) -> io::Result<TcpStream> {
+/// Finds the name's addresses, and the first of them that can be connected to.
+async fn dial(config: &Config, deadline: Instant) -> io::Result<TcpStream> {
+    let addresses = tokio::net::lookup_host((config.address.as_str(), config.port)).await?;
+    dial_first(&addresses.collect::<Vec<_>>(), deadline).await
+}
+
+/// Tries each address in turn. Each has its share of the time that is left, so that one that never
+/// answers does not hide those after it.
+async fn dial_first(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((config.address.as_str(), config.port)).await? {
-        match TcpStream::connect(address).await {
-            Ok(tcp) => {
+    for (address, to_try) in addresses.iter().zip((1..=addresses.len() as u32).rev()) {
+        let share = deadline.saturating_duration_since(Instant::now()) / to_try;
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => {
                 let _ = tcp.set_nodelay(true);
                 return Ok(tcp);
             }
-            Err(error) => last = error,
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {share:?}")),
         }
     }
     Err(last)
@@ -239,6 +276,7 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
+        .keep_alive_while_idle(true)
         .adaptive_window(true)
         .handshake(io)
         .await?;
@@ -251,7 +289,7 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>
 struct Http1 {
     sender: http1::SendRequest<Full<Bytes>>,
     connection: Driven,
-    upload_failed: Arc<AtomicBool>,
+    upload: Arc<Upload>,
 }
 
 impl Http1 {
@@ -259,6 +297,8 @@ impl Http1 {
         if let Err(error) = poll_fn(|cx| self.poll_ready(cx)).await {
             return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
         }
+        let body_bytes = request.body().size_hint().lower();
+        self.upload.begin();
         let mut response = pin!(self.sender.try_send_request(request));
         let connection = &mut self.connection;
         let response = poll_fn(|cx| {
@@ -277,6 +317,11 @@ impl Http1 {
             collect(&mut body, &mut answer, cx)
         })
         .await?;
+        // A proxy before the collector may say so without having passed anything on. A refusal is one
+        // at any time.
+        if parts.status.is_success() && !self.upload.has_sent(body_bytes) {
+            return Err(Failure::Broken("success was answered before the whole batch was sent".to_owned()));
+        }
         Ok((parts, answer.into()))
     }
 
@@ -292,7 +337,7 @@ impl Http1 {
         if !self.sender.is_ready() {
             drive(&mut self.connection, cx);
         }
-        self.sender.is_ready() && !self.upload_failed.load(Relaxed)
+        self.sender.is_ready() && !self.upload.has_failed()
     }
 }
 
@@ -322,5 +367,39 @@ fn collect(body: &mut Incoming, answer: &mut Vec<u8>, cx: &mut Context<'_>) -> P
                 answer.extend_from_slice(&data);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[tokio::test]
+    async fn an_address_that_never_answers_does_not_hide_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let good = listener.local_addr().expect("its address");
+        // Its queue of connections is full, so the kernel drops what else comes.
+        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("one");
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        silent.bind(&any.into()).and_then(|()| silent.listen(0)).expect("a port");
+        let silent_address = silent.local_addr().ok().and_then(|a| a.as_socket()).expect("its address");
+        let mut queued = Vec::new();
+        while let Ok(Ok(tcp)) = timeout(Duration::from_millis(200), TcpStream::connect(silent_address)).await
+        {
+            queued.push(tcp);
+        }
+        let deadline = || Instant::now() + Duration::from_secs(1);
+        let connected = dial_first(&[silent_address, good], deadline()).await.expect("the second");
+        assert_eq!(connected.peer_addr().expect("it"), good);
+        let error = dial_first(&[refusing(), silent_address], deadline()).await.expect_err("neither");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let error = dial_first(&[], deadline()).await.expect_err("none");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    /// An address nobody listens on.
+    fn refusing() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
     }
 }

@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
 };
@@ -30,8 +30,37 @@ pub(super) enum Stream {
 /// a retry. So the rest of the body is taken and dropped, and hyper goes on to read the answer.
 pub(super) struct Io {
     stream: Stream,
-    upload_failed: Arc<AtomicBool>,
+    upload: Arc<Upload>,
     counters: Arc<Counters>,
+}
+
+/// How far a request got. What hyper was told was written is no proof of it: see [`Io`].
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    failed: AtomicBool,
+    /// Bytes that the stream took.
+    written: AtomicU64,
+    /// As many of them as have left our buffers, TLS's among them. hyper flushes only what it has
+    /// written to the end, so these never end within what it had to say.
+    flushed: AtomicU64,
+}
+
+impl Upload {
+    /// A request begins. Over HTTP/1.1 only, where nothing of the one before is left.
+    pub(super) fn begin(&self) {
+        self.written.store(0, Relaxed);
+        self.flushed.store(0, Relaxed);
+    }
+
+    /// Whether so many bytes of the request have left.
+    pub(super) fn has_sent(&self, bytes: u64) -> bool {
+        self.flushed.load(Relaxed) >= bytes
+    }
+
+    /// Whether a write failed, after which nothing more leaves.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
 }
 
 impl Drop for Io {
@@ -41,19 +70,22 @@ impl Drop for Io {
 }
 
 impl Io {
-    /// The flag that comes back is raised by a failed write.
-    pub(super) fn new(stream: Stream, counters: Arc<Counters>) -> (Self, Arc<AtomicBool>) {
+    /// What comes back is told of every write.
+    pub(super) fn new(stream: Stream, counters: Arc<Counters>) -> (Self, Arc<Upload>) {
         counters.connects.fetch_add(1, Relaxed);
         counters.open.fetch_add(1, Relaxed);
-        let upload_failed = Arc::<AtomicBool>::default();
-        (Self { stream, upload_failed: upload_failed.clone(), counters }, upload_failed)
+        let upload = Arc::<Upload>::default();
+        (Self { stream, upload: upload.clone(), counters }, upload)
     }
 
     fn written(&self, result: io::Result<usize>, wanted: usize) -> usize {
         match result {
-            Ok(written) if written > 0 || wanted == 0 => written,
+            Ok(written) if written > 0 || wanted == 0 => {
+                self.upload.written.fetch_add(written as u64, Relaxed);
+                written
+            }
             Ok(_) | Err(_) => {
-                self.upload_failed.store(true, Relaxed);
+                self.upload.failed.store(true, Relaxed);
                 wanted
             }
         }
@@ -90,7 +122,7 @@ impl rt::Read for Io {
 
 impl rt::Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.upload_failed.load(Relaxed) {
+        if self.upload.has_failed() {
             return Poll::Ready(Ok(buf.len()));
         }
         let result = ready!(each!(self, stream => Pin::new(stream).poll_write(cx, buf)));
@@ -103,7 +135,7 @@ impl rt::Write for Io {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wanted = bufs.iter().map(|buf| buf.len()).sum();
-        if self.upload_failed.load(Relaxed) {
+        if self.upload.has_failed() {
             return Poll::Ready(Ok(wanted));
         }
         let result = ready!(each!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs)));
@@ -118,11 +150,12 @@ impl rt::Write for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.upload_failed.load(Relaxed) {
+        if self.upload.has_failed() {
             return Poll::Ready(Ok(()));
         }
-        if ready!(each!(self, stream => Pin::new(stream).poll_flush(cx))).is_err() {
-            self.upload_failed.store(true, Relaxed);
+        match ready!(each!(self, stream => Pin::new(stream).poll_flush(cx))) {
+            Ok(()) => self.upload.flushed.store(self.upload.written.load(Relaxed), Relaxed),
+            Err(_) => self.upload.failed.store(true, Relaxed),
         }
         Poll::Ready(Ok(()))
     }

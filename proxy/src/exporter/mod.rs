@@ -42,9 +42,10 @@ pub struct Config {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What bodies are compressed with.
     pub compression: SendCompression,
-    /// Connecting, TLS handshake included. 10 s, as Caddy's dial_timeout in the blog.
+    /// Connecting: the name's addresses in turn, the TLS handshake, and the wait for another request
+    /// that makes a connection both can use. 10 s, as Caddy's dial_timeout in the blog.
     pub connect_timeout: Duration,
-    /// From the first byte sent to the last byte of the answer. 5 min.
+    /// The whole exchange, from connecting to the last byte of the answer. 5 min.
     pub request_timeout: Duration,
 }
 
@@ -180,16 +181,18 @@ pub struct Exporter {
     uris: [Uri; 4],
     host: HeaderValue,
     pool: Pool,
+    stripped: Arc<[HeaderName]>,
     /// See [`Counters`].
     pub counters: Arc<Counters>,
 }
 
 impl Exporter {
-    /// Connects to nothing yet.
+    /// Connects to nothing yet. A sender's headers that are called as one of `stripped` are not sent,
+    /// whoever the sender is: they are what tenants are told apart by.
     ///
     /// # Errors
     /// Where the TLS material cannot be used.
-    pub fn new(config: Config) -> Result<Self, tls::IdentityError> {
+    pub fn new(config: Config, stripped: Arc<[HeaderName]>) -> Result<Self, tls::IdentityError> {
         let alpn: &[&[u8]] = match config.http_version {
             HttpVersion::Auto => &[b"h2", b"http/1.1"],
             HttpVersion::Http1 => &[b"http/1.1"],
@@ -199,12 +202,17 @@ impl Exporter {
         let uris = Signal::ALL.map(|signal| config.uri(signal));
         let host = HeaderValue::from_str(config.host.as_str())
             .expect("invariant: an authority holds no character that a header may not");
-        Ok(Self { uris, host, pool: Pool::new(connector), counters: Arc::default(), config })
+        Ok(Self { uris, host, pool: Pool::new(connector), stripped, counters: Arc::default(), config })
     }
 
     /// The settings.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whether it is what [`new`](Self::new) would make of these.
+    pub fn is_of(&self, config: &Config, stripped: &[HeaderName]) -> bool {
+        self.config == *config && *self.stripped == *stripped
     }
 
     /// Closes connections that have been idle for too long.
@@ -229,8 +237,12 @@ impl Exporter {
 
     fn request(&self, export: Export<'_>) -> Request<Full<Bytes>> {
         let mut headers = HeaderMap::with_capacity(export.headers.len() + self.config.headers.len() + 4);
+        let named = named_by_connection(export.headers);
         for (name, value) in export.headers {
-            if is_for_upstreams(name) && !is_named_by_connection(name, export.headers) {
+            if is_for_upstreams(name)
+                && !self.stripped.contains(name)
+                && !named.iter().any(|option| option.eq_ignore_ascii_case(name.as_str()))
+            {
                 headers.append(name, value.clone());
             }
         }
@@ -290,13 +302,13 @@ fn is_for_upstreams(name: &HeaderName) -> bool {
         || text.starts_with("x-forwarded-"))
 }
 
-/// RFC 9110, 7.6.1: what `Connection` names ends at this hop.
-fn is_named_by_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(header::CONNECTION).iter();
-    values.any(|value| {
-        let value = value.to_str().unwrap_or_default();
-        value.split(',').any(|option| option.trim().eq_ignore_ascii_case(name.as_str()))
-    })
+/// RFC 9110, 7.6.1: what `Connection` names ends at this hop. Nearly always nothing: a tunnel says
+/// `keep-alive` of every request.
+fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let options = values.flat_map(|value| value.split(',').map(str::trim));
+    let is_header = |option: &&str| !["keep-alive", "close"].iter().any(|no| option.eq_ignore_ascii_case(no));
+    options.filter(is_header).collect()
 }
 
 impl Config {

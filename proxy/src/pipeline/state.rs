@@ -14,6 +14,7 @@ use crate::{
     tenant::Tenants,
     tls,
 };
+use http::HeaderName;
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, HashSet},
@@ -103,13 +104,14 @@ impl Build<'_> {
     }
 
     fn upstreams(&self) -> Result<Upstreams, BuildError> {
+        let stripped = self.stripped();
         let mut exporters = Vec::new();
         for (config, limits) in &self.config.upstreams {
             let before = self.previous.and_then(|previous| previous.upstreams.get(&config.name));
             let exporter = match before {
-                Some(before) if before.exporter.config() == config => before.exporter.clone(),
+                Some(before) if before.exporter.is_of(config, &stripped) => before.exporter.clone(),
                 _ => Arc::new(
-                    Exporter::new(config.clone())
+                    Exporter::new(config.clone(), stripped.clone())
                         .map_err(|error| BuildError { upstream: config.name.clone(), error })?,
                 ),
             };
@@ -128,6 +130,16 @@ impl Build<'_> {
                 (name, Arc::new(upstream))
             };
         Ok(exporters.into_iter().map(upstream).collect())
+    }
+
+    /// What any tenant's `upstream_headers` are called. A tenant without one of them must not pass for
+    /// another by sending it.
+    fn stripped(&self) -> Arc<[HeaderName]> {
+        let headers = self.config.tenants.iter().flat_map(|tenant| &tenant.upstream_headers);
+        let mut names: Vec<HeaderName> = headers.map(|(name, _)| name.clone()).collect();
+        names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
+        names.into()
     }
 
     fn tenant(&self, config: &TenantConfig, upstreams: &Upstreams) -> Tenant {
