@@ -64,6 +64,42 @@ fn a_second_head_on_the_same_connection_has_its_own_time() {
     assert_eq!(upstream.seen().len(), 1);
 }
 
+/// A request and the beginning of the next one's head, in one piece.
+fn one_and_a_half() -> (Vec<u8>, Vec<u8>) {
+    let mut bytes = [batch().head(), batch().body].concat();
+    let rest = bytes.clone();
+    bytes.extend_from_slice(&rest[..30]);
+    (bytes, rest[30..].to_vec())
+}
+
+#[test]
+fn a_head_that_began_behind_a_request_is_kept_over_a_pause() {
+    let (tollgate, upstream) = start("headers = \"3s\"");
+    let (begun, rest) = one_and_a_half();
+    let mut sender = tollgate.connect();
+    sender.write(&begun).expect("a request and a half");
+    assert_eq!(sender.read_answer().expect("the first answer").status, 200);
+    // A head that begins now is cut after 3 s; an idle connection gives its buffers back after 2 s.
+    let mut slow = tollgate.connect();
+    slow.write(b"POST /v1/lo").expect("half a head");
+    assert!(slow.is_closed());
+    sender.write(&rest).expect("the rest");
+    assert_eq!(sender.read_answer().expect("the second answer").status, 200);
+    assert_eq!(upstream.seen().len(), 2);
+    assert_eq!(sender.send(&batch()).status, 200);
+}
+
+#[test]
+fn a_head_that_began_behind_a_request_has_its_time_too() {
+    let (tollgate, _upstream) = start("headers = \"300ms\"");
+    let mut sender = tollgate.connect();
+    sender.write(&one_and_a_half().0).expect("a request and a half");
+    assert_eq!(sender.read_answer().expect("the first answer").status, 200);
+    assert!(sender.is_closed());
+    wait_until_closed(&tollgate);
+    assert_eq!(timed_out(&tollgate), 1.0);
+}
+
 #[test]
 fn a_body_that_does_not_end_is_answered_503() {
     let (tollgate, upstream) = start("body = \"1s\"");

@@ -317,10 +317,21 @@ async fn serve_http1<S: Service>(
         // Nothing to announce here: hyper's own way would close an idle connection under a request
         // that is on its way. `answer` announces it on the next answer.
         let Driven::Parked = connection.drive(Pin::new(&mut http), |_| (), true).await else { return };
-        drop(http);
+        let rest = http.into_parts().read_buf;
+        if !is_blank(&rest) {
+            // The beginning of a head that came with the request before it.
+            connection.bytes_arrived();
+            io.begin_head(rest.into());
+            continue;
+        }
         let arrival = pin!(io.wait_for_bytes());
         let Driven::Ended(Ok(())) = connection.drive(arrival, |_| (), false).await else { return };
     }
+}
+
+/// Whether these bytes are only empty lines, which may stand in front of a head (RFC 9112, 2.2).
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
 fn http1_builder(limits: &Limits) -> http1::Builder {

@@ -126,7 +126,7 @@ impl Io {
     }
 
     /// These bytes, read already, begin a head; hyper gets them first.
-    fn begin_head(&mut self, bytes: Vec<u8>) {
+    pub(super) fn begin_head(&mut self, bytes: Vec<u8>) {
         self.sniffed = bytes;
         if let Some(heads) = &mut self.heads {
             heads.begin();
