@@ -1,6 +1,6 @@
 //! A request's body, and the care that a refusal needs: what nobody wants is read away.
 
-use super::Connection;
+use super::connection::{BeforeHead, Connection};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -24,13 +24,13 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// still writing when its connection closes loses the answer (Go's transport lets the failed write
 /// win), and tries again what was refused for good.
 pub struct Body {
-    incoming: Option<Incoming>,
-    connection: Arc<Connection>,
+    /// What has not come yet; until all has, it is no head.
+    incoming: Option<(Incoming, BeforeHead)>,
 }
 
 impl Body {
-    pub(super) fn new(incoming: Incoming, connection: Arc<Connection>) -> Self {
-        Self { incoming: Some(incoming), connection }
+    pub(super) fn new(incoming: Incoming, connection: &Arc<Connection>) -> Self {
+        Self { incoming: Some((incoming, BeforeHead::new(connection))) }
     }
 }
 
@@ -42,7 +42,7 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let Some((incoming, _)) = &mut self.incoming else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(incoming).poll_frame(cx));
         if frame.is_none() {
             self.incoming = None; // nothing is left to read away
@@ -51,26 +51,23 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(|incoming| incoming.is_end_stream())
+        self.incoming.as_ref().is_none_or(|(incoming, _)| incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(SizeHint::default, |incoming| incoming.size_hint())
+        self.incoming.as_ref().map_or_else(SizeHint::default, |(incoming, _)| incoming.size_hint())
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Some(mut incoming) = self.incoming.take()
+        if let Some((mut incoming, before_head)) = self.incoming.take()
             && !incoming.is_end_stream()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let connection = self.connection.clone();
-            connection.reads_away(true);
             runtime.spawn(async move {
                 let _ = tokio::time::timeout(DRAIN_TIME, read_away(&mut incoming)).await;
-                drop(incoming);
-                connection.reads_away(false);
+                drop((incoming, before_head));
             });
         }
     }

@@ -73,8 +73,8 @@ pub struct Connection {
     deadline: AtomicU64,
     /// Whether bytes that arrive now are the beginning of a request head (HTTP/1.1 only).
     awaits_head: AtomicBool,
-    /// Whether the rest of a body is read away behind its answer; until its end no byte begins a head.
-    reads_away: AtomicBool,
+    /// Answers and bodies that have not ended; until they have, no byte begins a head.
+    before_head: AtomicU32,
     is_http2: AtomicBool,
     /// Whether bytes of an answer wait for the peer to read.
     unwritten: AtomicBool,
@@ -101,7 +101,7 @@ impl Connection {
             peer,
             deadline: AtomicU64::new(now_millis() + timeouts.idle.as_millis() as u64),
             awaits_head: AtomicBool::new(true),
-            reads_away: AtomicBool::new(false),
+            before_head: AtomicU32::new(0),
             is_http2: AtomicBool::new(false),
             unwritten: AtomicBool::new(false),
             shall_park: AtomicBool::new(false),
@@ -119,18 +119,13 @@ impl Connection {
 
     /// Bytes arrived: if they begin a request head, its time starts to run. Says whether they do.
     pub(super) fn bytes_arrived(&self) -> bool {
-        let begins_head = self.awaits_head.load(Relaxed) && !self.reads_away.load(Relaxed);
+        let begins_head = self.awaits_head.load(Relaxed);
         if begins_head {
             self.awaits_head.store(false, Relaxed);
             self.shall_park.store(false, Relaxed);
             self.expires_in(self.headers);
         }
         begins_head
-    }
-
-    /// The rest of an HTTP/1.1 body begins or ends to be read away.
-    pub(super) fn reads_away(&self, reads_away: bool) {
-        self.reads_away.store(reads_away, Relaxed);
     }
 
     /// The connection speaks HTTP/2, where heads have no time of their own: a connection without an
@@ -142,11 +137,9 @@ impl Connection {
     }
 
     fn request_began(self: &Arc<Self>) -> RequestGuard {
-        self.awaits_head.store(false, Relaxed);
-        self.reads_away.store(false, Relaxed); // its head came, so the body before it has ended
         self.requests.fetch_add(1, Relaxed);
         self.deadline.store(NEVER, Relaxed);
-        RequestGuard(self.clone())
+        RequestGuard { connection: self.clone(), _before_head: BeforeHead::new(self) }
     }
 
     /// Says whether the order is news.
@@ -176,7 +169,8 @@ impl Connection {
     pub(super) fn sweep(&self) -> bool {
         let (now, deadline) = (now_millis(), self.deadline.load(Relaxed));
         if deadline <= now {
-            return self.order(ORDER_CLOSE);
+            // A request that began while a drain looked away has time limits of its own.
+            return self.requests.load(SeqCst) == 0 && self.order(ORDER_CLOSE);
         }
         let idle_since = deadline.saturating_sub(self.idle.as_millis() as u64);
         let idle_long = now.saturating_sub(idle_since) >= PARK_AFTER.as_millis() as u64;
@@ -189,7 +183,6 @@ impl Connection {
     /// Whether nothing is under way: not a request, not a part of a head, of a body, of an answer.
     fn is_idle_http1(&self) -> bool {
         self.awaits_head.load(Relaxed)
-            && !self.reads_away.load(Relaxed)
             && !self.is_http2.load(Relaxed)
             && self.requests.load(Relaxed) == 0
             && !self.unwritten.load(Relaxed)
@@ -255,16 +248,39 @@ enum Driven<T> {
 }
 
 /// A request under way on a connection; dropped with its future, also when the sender goes away.
-struct RequestGuard(Arc<Connection>);
+struct RequestGuard {
+    connection: Arc<Connection>,
+    _before_head: BeforeHead,
+}
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        let connection = &self.0;
+        let connection = &self.connection;
         if connection.requests.fetch_sub(1, SeqCst) == 1 {
             // A drain that began after the answer was made could not be announced by it.
             let limit = if connection.drains() { DRAIN_GRACE } else { connection.idle };
             connection.expires_in(limit);
-            connection.awaits_head.store(!connection.is_http2.load(Relaxed), Relaxed);
+        }
+    }
+}
+
+/// An answer or a body under way: with the last one's end, a head may begin. Counted, because the
+/// rest of a body may be read away behind its answer, and its end be noticed when the next request
+/// is under way.
+pub(super) struct BeforeHead(Arc<Connection>);
+
+impl BeforeHead {
+    pub(super) fn new(connection: &Arc<Connection>) -> Self {
+        connection.before_head.fetch_add(1, Relaxed);
+        connection.awaits_head.store(false, Relaxed);
+        Self(connection.clone())
+    }
+}
+
+impl Drop for BeforeHead {
+    fn drop(&mut self) {
+        if self.0.before_head.fetch_sub(1, Relaxed) == 1 {
+            self.0.awaits_head.store(!self.0.is_http2.load(Relaxed), Relaxed);
         }
     }
 }
@@ -364,7 +380,7 @@ async fn answer<S: Service>(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let _under_way = connection.request_began();
     let is_http1 = request.version() < Version::HTTP_2;
-    let request = request.map(|incoming| Body::new(incoming, connection.clone()));
+    let request = request.map(|incoming| Body::new(incoming, &connection));
     // In a box, because hyper keeps room for this future as long as the connection lives.
     let mut response = Box::pin(service.call(request, &connection, ambiguous_length)).await;
     if is_http1 && connection.drains() {
