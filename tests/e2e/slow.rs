@@ -214,3 +214,21 @@ fn a_sender_that_does_not_wait_for_the_answer_is_counted_as_aborted() {
     let aborted = [("tenant", "shop"), ("signal", "logs"), ("outcome", "aborted")];
     assert_eq!(tollgate.metric("tollgate_requests_total", &aborted), 1.0);
 }
+
+#[test]
+fn a_connection_that_nobody_took_yet_is_served_in_a_drain() {
+    let (mut tollgate, upstream) = start("");
+    // While it stands still, the system takes the connections and queues the signal behind them.
+    tollgate.signal("STOP");
+    let mut senders: Vec<_> = (0..150).map(|_| tollgate.connect()).collect();
+    for sender in &mut senders {
+        sender.write(&[batch().head(), batch().body].concat()).expect("writing");
+    }
+    tollgate.signal("TERM");
+    tollgate.signal("CONT");
+    for mut sender in senders {
+        assert_eq!(sender.read_answer().expect("an answer").status, 200);
+    }
+    assert_eq!(upstream.seen().len(), 150);
+    assert_eq!(tollgate.wait(), 0);
+}

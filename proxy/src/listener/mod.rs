@@ -33,7 +33,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::{
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch},
+    task::unconstrained,
+};
 use tokio_rustls::TlsAcceptor;
 
 /// What answers the requests of a listener.
@@ -175,6 +178,7 @@ pub struct Listener<S> {
     permits: Arc<Semaphore>,
     workers: Workers,
     stop: watch::Sender<bool>,
+    accepts: watch::Sender<bool>,
     /// See [`Counters`].
     pub counters: Arc<Counters>,
 }
@@ -203,6 +207,7 @@ impl<S: Service> Listener<S> {
             connections: Mutex::default(),
             workers,
             stop: watch::channel(false).0,
+            accepts: watch::channel(true).0,
             counters: Arc::default(),
             current: ArcSwap::from_pointee(Current {
                 acceptor: config.tls.as_ref().map(|tls| tls.acceptor()),
@@ -254,11 +259,13 @@ impl<S: Service> Listener<S> {
     /// Stops accepting, announces the end to every connection, and waits until all are closed or
     /// `limit` is over; then cuts the rest. Says how many it cut.
     pub async fn drain(&self, limit: Duration) -> usize {
+        let deadline = Instant::now() + limit;
         self.stop.send_replace(true);
+        let mut accepts = self.accepts.subscribe();
+        let _ = tokio::time::timeout(limit, accepts.wait_for(|&accepts| !accepts)).await;
         for connection in self.connections.lock().open.values() {
             connection.drain(DRAIN_GRACE.min(limit));
         }
-        let deadline = Instant::now() + limit;
         while Instant::now() < deadline && !self.connections.lock().open.is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -295,10 +302,16 @@ impl<S: Service> Listener<S> {
                 (_, Err(_closed)) => return,
             }
         }
-        // What the kernel has taken already is served before the socket closes.
-        while let Some((Ok((stream, peer)), Ok(permit))) = self.accept_one(&bound).now_or_never() {
+        // What the kernel has taken already is served before the socket closes. First the runtime is
+        // told of it, which a task does not see that never waits; nor does tokio's budget count here.
+        tokio::task::yield_now().await;
+        while let Some((Ok((stream, peer)), Ok(permit))) =
+            unconstrained(self.accept_one(&bound)).now_or_never()
+        {
             self.spawn(stream, peer, permit);
         }
+        drop(bound);
+        self.accepts.send_replace(false);
     }
 
     /// A permit first: without one the kernel's backlog holds the connection.
@@ -383,7 +396,7 @@ impl<S: Service> Listener<S> {
             let connections = self.connections.lock();
             let overdue = connections.open.values().filter(|connection| connection.sweep()).count();
             self.counters.timed_out.fetch_add(overdue as u64, Relaxed);
-            if *self.stop.borrow() && connections.open.is_empty() {
+            if !*self.accepts.borrow() && connections.open.is_empty() {
                 return;
             }
         }
