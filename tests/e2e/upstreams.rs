@@ -194,7 +194,7 @@ fn an_upstreams_words_come_through_whatever_they_are_written_in() {
 fn an_upstreams_retry_after_comes_through_in_seconds() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = door_to(upstream.address());
-    let mut ask = |status, value: &str| {
+    let ask = |status, value: &str| {
         let headers = vec![("Content-Type", "text/plain".to_owned()), ("Retry-After", value.to_owned())];
         upstream.behave(Behaviour::Answer(status, headers, vec![]));
         let answer = tollgate.send(&request());

@@ -71,6 +71,8 @@ pub(super) struct Pool {
     expects_http2: AtomicBool,
 }
 
+type Http1Connection = http1::Connection<Io, Full<Bytes>>;
+
 enum Connected {
     Http1(Http1),
     Http2(http2::SendRequest<Full<Bytes>>),
@@ -289,7 +291,7 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>
 struct Http1 {
     sender: http1::SendRequest<Full<Bytes>>,
     /// None once it has ended: only its drop tells the sender, which would wait for ever otherwise.
-    connection: Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>,
+    connection: Option<Pin<Box<Http1Connection>>>,
     upload: Arc<Upload>,
 }
 
@@ -343,7 +345,7 @@ impl Http1 {
 }
 
 /// Lets a connection read and write.
-fn drive(connection: &mut Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>, cx: &mut Context<'_>) {
+fn drive(connection: &mut Option<Pin<Box<Http1Connection>>>, cx: &mut Context<'_>) {
     if let Some(open) = connection
         && open.as_mut().poll(cx).is_ready()
     {
