@@ -232,3 +232,19 @@ fn a_connection_that_nobody_took_yet_is_served_in_a_drain() {
     assert_eq!(upstream.seen().len(), 150);
     assert_eq!(tollgate.wait(), 0);
 }
+
+#[test]
+fn a_head_that_cannot_be_read_is_counted() {
+    let (tollgate, _upstream) = start("");
+    let long = "x".repeat(100 << 10);
+    let heads = ["POST /v1/logs\r\n\r\n".to_owned(), format!("POST / HTTP/1.1\r\nX-Long: {long}\r\n\r\n")];
+    for (head, (count, status)) in heads.iter().zip([(1.0, 400), (2.0, 431)]) {
+        let mut sender = tollgate.connect();
+        let _ = sender.write(head.as_bytes()); // may be refused before its end
+        assert_eq!(sender.read_answer().expect("an answer").status, status);
+        drop(sender);
+        let counted = || tollgate.metric("tollgate_bad_heads_total", &[("listener", "door")]);
+        eventually("the count", || (counted() == count).then_some(()));
+    }
+    assert_eq!(tollgate.send(&batch()).status, 200);
+}

@@ -2,7 +2,7 @@
 //! phases, the graceful end.
 
 use super::{
-    Body, Config, DRAIN_GRACE, Limits, Service, Workers,
+    Body, Config, Counters, DRAIN_GRACE, Limits, Service, Workers,
     io::{Io, Stream},
 };
 use bytes::Bytes;
@@ -292,6 +292,7 @@ pub(super) async fn serve<S: Service>(
     limits: Limits,
     service: Arc<S>,
     workers: Workers,
+    counters: &Counters,
 ) {
     let mut io = Io::new(stream, connection.clone());
     let protocol = {
@@ -309,7 +310,7 @@ pub(super) async fn serve<S: Service>(
             connection.drive(http, |http| http.graceful_shutdown(), false).await;
         }
         Driven::Ended(Ok(false)) => {
-            serve_http1(&mut io, &connection, &limits, &service).await;
+            serve_http1(&mut io, &connection, &limits, &service, counters).await;
             io.linger().await;
         }
         Driven::Ended(Err(_)) | Driven::Closed | Driven::Parked => {}
@@ -322,6 +323,7 @@ async fn serve_http1<S: Service>(
     connection: &Arc<Connection>,
     limits: &Limits,
     service: &Arc<S>,
+    counters: &Counters,
 ) {
     let ambiguous = io.watch_heads();
     loop {
@@ -332,7 +334,14 @@ async fn serve_http1<S: Service>(
         let mut http = http1_builder(limits).serve_connection(&mut *io, service);
         // Nothing to announce here: hyper's own way would close an idle connection under a request
         // that is on its way. `answer` announces it on the next answer.
-        let Driven::Parked = connection.drive(Pin::new(&mut http), |_| (), true).await else { return };
+        match connection.drive(Pin::new(&mut http), |_| (), true).await {
+            Driven::Parked => {}
+            Driven::Ended(Err(error)) if error.is_parse() => {
+                counters.bad_heads.fetch_add(1, Relaxed);
+                return;
+            }
+            Driven::Ended(_) | Driven::Closed => return,
+        }
         let rest = http.into_parts().read_buf;
         if !is_blank(&rest) {
             // The beginning of a head that came with the request before it.

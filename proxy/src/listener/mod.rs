@@ -163,6 +163,8 @@ pub struct Counters {
     pub saturated: AtomicU64,
     /// TLS handshakes that failed or took too long.
     pub failed_handshakes: AtomicU64,
+    /// HTTP/1.1 connections that ended with a request head that cannot be read (400, 414, 431).
+    pub bad_heads: AtomicU64,
     /// Connections closed by a time limit.
     pub timed_out: AtomicU64,
     /// Errors of `accept` itself, such as too many open files.
@@ -385,7 +387,8 @@ impl<S: Service> Listener<S> {
         drop(current);
         let service = Arc::new(Latest(self.clone()));
         let workers = self.workers.clone();
-        connection::serve(stream, registered.connection.clone(), limits, service, workers).await;
+        let connection = registered.connection.clone();
+        connection::serve(stream, connection, limits, service, workers, &self.counters).await;
     }
 
     async fn sweep(self: Arc<Self>) {

@@ -114,6 +114,7 @@ fn listening(listener: &Listener<Door>, out: &mut Samples) {
     out.put(Metric::AcceptErrors, &labels, counters.accept_errors.load(Relaxed) as f64);
     out.put(Metric::TlsHandshakesFailed, &labels, counters.failed_handshakes.load(Relaxed) as f64);
     out.put(Metric::ListenersSaturated, &labels, counters.saturated.load(Relaxed) as f64);
+    out.put(Metric::BadHeads, &labels, counters.bad_heads.load(Relaxed) as f64);
     out.put(Metric::ConnectionsTimedOut, &labels, counters.timed_out.load(Relaxed) as f64);
     let labels = [("listener", &*name), ("reason", "client")];
     out.put(Metric::ConnectionsRefused, &labels, counters.refused_client.load(Relaxed) as f64);

@@ -111,6 +111,8 @@ table! {
             "Connections accepted.";
         ConnectionsRefused = Counter "tollgate_connections_refused_total" ["listener", "reason"]
             "Connections closed at once, as those of a client that has too many.";
+        BadHeads = Counter "tollgate_bad_heads_total" ["listener"]
+            "HTTP/1.1 request heads that could not be read or are too large, answered without a line in the access log.";
         ConnectionsTimedOut = Counter "tollgate_connections_timed_out_total" ["listener"]
             "Connections closed by a time limit.";
         ListenersSaturated = Counter "tollgate_listeners_saturated_total" ["listener"]
