@@ -1,7 +1,7 @@
 //! Senders that are slow, that stop in the middle, and that go away.
 
 use crate::{
-    kit::{Behaviour, Connection, Request, Tollgate, Upstream, eventually, log_request},
+    kit::{Behaviour, Connection, Request, Tollgate, Upstream, eventually, log_request, with},
     limits::wait_until_idle,
     otlp::config,
 };
@@ -217,7 +217,9 @@ fn a_sender_that_does_not_wait_for_the_answer_is_counted_as_aborted() {
 
 #[test]
 fn a_connection_that_nobody_took_yet_is_served_in_a_drain() {
-    let (mut tollgate, upstream) = start("");
+    let upstream = Upstream::start(Behaviour::ok());
+    let config = with(&config(&upstream), "tenant.shop", "limits = { in_flight = 200 }");
+    let mut tollgate = Tollgate::start(&config);
     // While it stands still, the system takes the connections and queues the signal behind them.
     tollgate.signal("STOP");
     let mut senders: Vec<_> = (0..150).map(|_| tollgate.connect()).collect();
