@@ -45,8 +45,9 @@ async fn take(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
         _ => Compression::Identity,
     };
     let body = Limited::new(body, LIMITS.wire as usize).collect().await;
-    let text = match body.map(|body| otlp::inflate(compression, &body.to_bytes(), &LIMITS, |_| Ok(()))) {
-        Ok(Ok(plain)) => readable(head.uri.path(), &content_type, &plain),
+    let text = match body.map(|body| otlp::inflate(compression, &body.to_bytes().into(), &LIMITS, |_| Ok(())))
+    {
+        Ok(Ok(plain)) => readable(head.uri.path(), &content_type, &plain.to_bytes()),
         _ => "(cannot be read)".to_owned(),
     };
     let tenant = value(header::HeaderName::from_static("x-scope-orgid"));

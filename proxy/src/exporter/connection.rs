@@ -4,11 +4,10 @@ use super::{
     Config, Counters, HttpVersion,
     io::{Io, Stream, Upload},
 };
-use crate::telemetry;
+use crate::{otlp::Chunks, telemetry};
 use bytes::Bytes;
 use http::{Request, Uri, header, response::Parts, uri::Scheme};
 use http_body::Body;
-use http_body_util::Full;
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1, http2},
@@ -53,7 +52,7 @@ pub(super) type Answer = (Parts, Bytes);
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The upstream cannot have seen the request, which comes back where it may be tried again.
-    Unsent(String, Option<Box<Request<Full<Bytes>>>>),
+    Unsent(String, Option<Box<Request<Chunks>>>),
     /// The upstream may have seen the request.
     Broken(String),
 }
@@ -64,7 +63,7 @@ pub(super) struct Pool {
     /// Idle connections by the thread that made them: their events wake that thread, so it is the one
     /// to use them.
     idle: [Mutex<Vec<(Instant, Http1)>>; SHARDS],
-    shared: Mutex<Option<http2::SendRequest<Full<Bytes>>>>,
+    shared: Mutex<Option<http2::SendRequest<Chunks>>>,
     /// Held while a connection is made that all may share, so that a burst makes one and not one each.
     connecting: tokio::sync::Mutex<()>,
     /// Whether to expect that ALPN settles on HTTP/2: what it did last, and yes before.
@@ -73,7 +72,7 @@ pub(super) struct Pool {
 
 enum Connected {
     Http1(Http1),
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Chunks>),
 }
 
 impl Pool {
@@ -93,7 +92,7 @@ impl Pool {
         &self,
         config: &Config,
         counters: &Arc<Counters>,
-        request: Request<Full<Bytes>>,
+        request: Request<Chunks>,
     ) -> Result<Answer, Failure> {
         let request = match self.kept() {
             Some(connected) => match self.exchange_on(connected, config, request).await {
@@ -140,7 +139,7 @@ impl Pool {
         &self,
         connected: Connected,
         config: &Config,
-        mut request: Request<Full<Bytes>>,
+        mut request: Request<Chunks>,
     ) -> Result<Answer, Failure> {
         match connected {
             Connected::Http1(mut connection) => {
@@ -229,7 +228,7 @@ impl Pool {
 }
 
 /// hyper gives a request back if it has not begun to write it.
-fn failure(mut error: TrySendError<Request<Full<Bytes>>>) -> Failure {
+fn failure(mut error: TrySendError<Request<Chunks>>) -> Failure {
     let unsent = error.take_message();
     let text = error.into_error().to_string();
     match unsent {
@@ -239,7 +238,7 @@ fn failure(mut error: TrySendError<Request<Full<Bytes>>>) -> Failure {
 }
 
 /// HTTP/2 names the host in its target, HTTP/1.1 in a header.
-fn address_http2(request: &mut Request<Full<Bytes>>, config: &Config) {
+fn address_http2(request: &mut Request<Chunks>, config: &Config) {
     request.headers_mut().remove(header::HOST);
     let mut target = std::mem::take(request.uri_mut()).into_parts();
     target.scheme = Some(if config.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
@@ -271,7 +270,7 @@ async fn dial_first(addresses: &[SocketAddr], deadline: Instant) -> io::Result<T
     Err(last)
 }
 
-async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>>> {
+async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Chunks>> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
@@ -287,13 +286,13 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Full<Bytes>
 /// One HTTP/1.1 connection, driven by the task that uses it: no task of its own has to be woken for
 /// a request and for its answer, and none runs while the connection is idle.
 struct Http1 {
-    sender: http1::SendRequest<Full<Bytes>>,
+    sender: http1::SendRequest<Chunks>,
     connection: Driven,
     upload: Arc<Upload>,
 }
 
 impl Http1 {
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    async fn exchange(&mut self, request: Request<Chunks>) -> Result<Answer, Failure> {
         if let Err(error) = poll_fn(|cx| self.poll_ready(cx)).await {
             return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
         }
@@ -342,7 +341,7 @@ impl Http1 {
 }
 
 /// None once it has ended: only its drop tells the sender, which would wait for ever otherwise.
-type Driven = Option<Pin<Box<http1::Connection<Io, Full<Bytes>>>>>;
+type Driven = Option<Pin<Box<http1::Connection<Io, Chunks>>>>;
 
 /// Lets a connection read and write.
 fn drive(connection: &mut Driven, cx: &mut Context<'_>) {

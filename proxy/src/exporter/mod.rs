@@ -5,7 +5,7 @@ mod connection;
 mod io;
 
 use crate::{
-    otlp::{self, Compression, Encoding, PartialSuccess, Signal},
+    otlp::{self, Chunks, Compression, Encoding, PartialSuccess, Signal},
     tls,
 };
 use bytes::Bytes;
@@ -14,7 +14,6 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts,
     uri::Authority,
 };
-use http_body_util::Full;
 use std::{
     io::Write,
     sync::{Arc, atomic::AtomicU64},
@@ -91,7 +90,7 @@ pub struct Export<'a> {
     /// What the body is compressed with.
     pub compression: Compression,
     /// The body as it is sent.
-    pub body: Bytes,
+    pub body: Chunks,
     /// The sender's headers; what is not for an upstream is left out.
     pub headers: &'a HeaderMap,
     /// The tenant's own headers.
@@ -235,7 +234,7 @@ impl Exporter {
         }
     }
 
-    fn request(&self, export: Export<'_>) -> Request<Full<Bytes>> {
+    fn request(&self, export: Export<'_>) -> Request<Chunks> {
         let mut headers = HeaderMap::with_capacity(export.headers.len() + self.config.headers.len() + 4);
         let named = named_by_connection(export.headers);
         for (name, value) in export.headers {
@@ -255,7 +254,7 @@ impl Exporter {
             headers.insert(name, value.clone());
         }
         headers.insert(header::HOST, self.host.clone());
-        let mut request = Request::new(Full::new(export.body));
+        let mut request = Request::new(export.body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uris[export.signal as usize].clone();
         *request.headers_mut() = headers;

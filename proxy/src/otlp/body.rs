@@ -1,7 +1,7 @@
 //! Bodies: read under limits, inflated under limits, believed in nothing they say of themselves.
 
-use super::{Compression, Refusal};
-use bytes::{Buf, Bytes};
+use super::{Chunks, Compression, Refusal};
+use bytes::Bytes;
 use http_body::Body;
 use std::{
     error::Error,
@@ -18,6 +18,9 @@ use tokio::time::{Sleep, sleep};
 const FIRST_BYTES: usize = 64 << 10;
 /// How much a buffer may grow in one step, as a multiple of what has arrived.
 const GROWTH: usize = 16;
+/// Pieces from this size on are kept as they came, where that is wanted. They keep a buffer of the
+/// connection's alive, at most four times as large.
+const PIECE_BYTES: usize = 32 << 10;
 /// Bytes that are inflated between two looks at the limits.
 const INFLATE_STEP: usize = 64 << 10;
 /// The largest window of a zstd stream, as a power of two: 8 MiB, which RFC 8878 (3.1.1.1.2)
@@ -46,7 +49,8 @@ impl BodyLimits {
     }
 }
 
-/// Reads a body into one buffer. `hold` is asked before more than that many bytes are kept.
+/// Reads a body; `in_pieces`: it need not come out in one piece. `hold` is asked before more than that
+/// many bytes are kept.
 ///
 /// # Errors
 /// Too large, too slow, ended too early, or what `hold` says. The rest is then read away by the
@@ -54,13 +58,16 @@ impl BodyLimits {
 pub async fn read<B>(
     mut body: B,
     limits: &BodyLimits,
+    in_pieces: bool,
     mut hold: impl FnMut(u64) -> Result<(), Refusal>,
-) -> Result<Bytes, Refusal>
+) -> Result<Chunks, Refusal>
 where
     B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     let announced = body.size_hint().exact();
     limits.check(announced.unwrap_or(0))?;
+    let mut whole = Chunks::default();
+    // What is copied: all of it, or the pieces that are too small to keep.
     let mut buffer: Vec<u8> = Vec::new();
     let mut timer: Option<Pin<Box<Sleep>>> = None;
     loop {
@@ -71,10 +78,13 @@ where
         let data = match frame.await {
             None => return Err(Refusal::BodyTimeout(limits.timeout)),
             // hyper takes a reset that reports no error (RFC 9113, 8.1) for the end.
-            Some(None) if announced.is_some_and(|announced| announced != buffer.len() as u64) => {
+            Some(None) if announced.is_some_and(|bytes| bytes != (whole.len() + buffer.len()) as u64) => {
                 return Err(Refusal::BodyBroken);
             }
-            Some(None) => return Ok(buffer.into()),
+            Some(None) => {
+                whole.push(buffer.into());
+                return Ok(whole);
+            }
             Some(Some(Err(error))) if is_malformed(&error) => {
                 return Err(Refusal::Malformed("the chunks of the body cannot be read".to_owned()));
             }
@@ -84,20 +94,35 @@ where
                 Err(_trailers) => continue,
             },
         };
-        let total = buffer.len() + data.remaining();
+        let total = whole.len() + buffer.len() + data.len();
         limits.check(total as u64)?;
         hold(total as u64)?;
-        match announced {
-            Some(announced) if total > buffer.capacity() => {
-                let most = FIRST_BYTES.max(total.saturating_mul(GROWTH));
-                buffer.reserve_exact((announced as usize).min(most).max(total) - buffer.len());
-            }
-            _ => buffer.reserve(data.len()),
+        if in_pieces && data.len() >= PIECE_BYTES {
+            whole.push(std::mem::take(&mut buffer).into());
+            whole.push(data);
+        } else {
+            let left = announced.map_or(total, |announced| announced as usize) - whole.len();
+            make_room(&mut buffer, data.len(), left);
+            buffer.extend_from_slice(&data);
         }
-        buffer.extend_from_slice(&data);
         if body.is_end_stream() {
-            return Ok(buffer.into()); // an announced length is reached: no need to ask again
+            whole.push(buffer.into());
+            return Ok(whole); // an announced length is reached: no need to ask again
         }
+    }
+}
+
+/// Makes room for a piece, and for as much of what is announced as what has arrived makes credible.
+fn make_room(buffer: &mut Vec<u8>, piece: usize, announced: usize) {
+    let filled = buffer.len() + piece;
+    if filled <= buffer.capacity() {
+        return;
+    }
+    let credible = announced.min(FIRST_BYTES.max(filled.saturating_mul(GROWTH)));
+    if credible > filled {
+        buffer.reserve_exact(credible - buffer.len());
+    } else {
+        buffer.reserve(piece);
     }
 }
 
@@ -119,22 +144,28 @@ fn poll_timer(timer: &mut Option<Pin<Box<Sleep>>>, after: Duration, cx: &mut Con
 /// Too large, not what its name says, or what `hold` says.
 pub fn inflate(
     compression: Compression,
-    wire: &Bytes,
+    wire: &Chunks,
     limits: &BodyLimits,
     hold: impl FnMut(u64) -> Result<(), Refusal>,
-) -> Result<Bytes, Refusal> {
+) -> Result<Chunks, Refusal> {
     let limit = limits.decompressed;
     let broken = |what: &dyn Display| {
         Refusal::Malformed(format!("the {} stream is broken: {what}", compression.name()))
     };
+    if compression == Compression::Identity {
+        let too_large = wire.len() as u64 > limit;
+        return if too_large {
+            Err(Refusal::TooLarge { limit, decompressed: true })
+        } else {
+            Ok(wire.clone())
+        };
+    }
+    let wire = wire.to_bytes();
     let mut rest = &wire[..];
     let decoder: &mut dyn Read = match compression {
-        Compression::Identity if wire.len() as u64 > limit => {
-            return Err(Refusal::TooLarge { limit, decompressed: true });
-        }
-        Compression::Identity => return Ok(wire.clone()),
+        Compression::Identity => &mut rest,
         Compression::Gzip => &mut flate2::bufread::MultiGzDecoder::new(&mut rest),
-        Compression::Deflate if is_zlib(wire) => &mut flate2::bufread::ZlibDecoder::new(&mut rest),
+        Compression::Deflate if is_zlib(&wire) => &mut flate2::bufread::ZlibDecoder::new(&mut rest),
         Compression::Deflate => &mut flate2::bufread::DeflateDecoder::new(&mut rest),
         Compression::Zstd => {
             let mut decoder =
@@ -143,8 +174,8 @@ pub fn inflate(
             &mut { decoder }
         }
     };
-    let plain = drain(decoder, wire.len(), limit, hold)?.map_err(|error| broken(&error))?;
-    if rest.is_empty() { Ok(plain) } else { Err(broken(&"there are bytes after its end")) }
+    let plain: Bytes = drain(decoder, wire.len(), limit, hold)?.map_err(|error| broken(&error))?;
+    if rest.is_empty() { Ok(plain.into()) } else { Err(broken(&"there are bytes after its end")) }
 }
 
 /// RFC 1950, 2.2: the method is 8 and the first two bytes are a multiple of 31.
@@ -221,8 +252,8 @@ mod tests {
         for length in [0, 1, 1000, 65_536, plain.len()] {
             for compression in ALL {
                 let wire = compressed(compression, &plain[..length]);
-                let inflated = inflate(compression, &wire, &LIMITS, |_| Ok(())).unwrap();
-                assert!(inflated == plain[..length], "{compression:?} {length}");
+                let inflated = inflate(compression, &wire.clone().into(), &LIMITS, |_| Ok(())).unwrap();
+                assert!(inflated.to_bytes() == plain[..length], "{compression:?} {length}");
             }
         }
     }
@@ -231,10 +262,16 @@ mod tests {
     fn raw_deflate_and_several_gzip_members_are_read() {
         let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(b"raw, raw, raw").unwrap();
-        let raw = encoder.finish().unwrap().into();
-        assert_eq!(inflate(Compression::Deflate, &raw, &LIMITS, |_| Ok(())).unwrap(), "raw, raw, raw");
-        let two = [gzip(b"one "), gzip(b"two")].concat().into();
-        assert_eq!(inflate(Compression::Gzip, &two, &LIMITS, |_| Ok(())).unwrap(), "one two");
+        let raw: Bytes = encoder.finish().unwrap().into();
+        assert_eq!(
+            inflate(Compression::Deflate, &raw.clone().into(), &LIMITS, |_| Ok(())).unwrap().to_bytes(),
+            "raw, raw, raw"
+        );
+        let two: Bytes = [gzip(b"one "), gzip(b"two")].concat().into();
+        assert_eq!(
+            inflate(Compression::Gzip, &two.clone().into(), &LIMITS, |_| Ok(())).unwrap().to_bytes(),
+            "one two"
+        );
     }
 
     #[test]
@@ -243,12 +280,12 @@ mod tests {
         for compression in [Compression::Gzip, Compression::Deflate, Compression::Zstd] {
             let wire = compressed(compression, &zeros);
             let mut held = 0;
-            let refusal = inflate(compression, &wire, &LIMITS, |total| {
+            let refusal = inflate(compression, &wire.clone().into(), &LIMITS, |total| {
                 held = held.max(total);
                 Ok(())
             });
             let expected = Refusal::TooLarge { limit: LIMITS.decompressed, decompressed: true };
-            assert_eq!(refusal, Err(expected), "{compression:?}");
+            assert_eq!(refusal.err(), Some(expected), "{compression:?}");
             assert!(held <= 2 * LIMITS.decompressed + (INFLATE_STEP as u64), "{compression:?} held {held}");
         }
     }
@@ -257,10 +294,10 @@ mod tests {
     fn memory_that_is_not_given_is_not_used() {
         let full = Refusal::Overload { limit: "memory", retry_after: Duration::from_secs(1) };
         let wire = gzip(&vec![0; 1 << 20]);
-        let refusal = inflate(Compression::Gzip, &wire, &LIMITS, |total| {
+        let refusal = inflate(Compression::Gzip, &wire.clone().into(), &LIMITS, |total| {
             if total > 200_000 { Err(full.clone()) } else { Ok(()) }
         });
-        assert_eq!(refusal, Err(full));
+        assert_eq!(refusal.err(), Some(full));
     }
 
     #[test]
@@ -269,13 +306,13 @@ mod tests {
         for compression in [Compression::Gzip, Compression::Zstd, Compression::Deflate] {
             let wire = compressed(compression, &good);
             for cut in 0..wire.len() {
-                let refusal = inflate(compression, &wire.slice(..cut), &LIMITS, |_| Ok(()));
+                let refusal = inflate(compression, &wire.slice(..cut).into(), &LIMITS, |_| Ok(()));
                 // Zero bytes are no stream for gzip; whoever reads the head refuses them before.
                 let harmless = cut == 0 && refusal.as_ref().is_ok_and(|plain| plain.is_empty());
                 assert!(harmless || matches!(refusal, Err(Refusal::Malformed(_))), "{compression:?} {cut}");
             }
-            let trailing = [&wire[..], b"trailing"].concat().into();
-            let trailed = inflate(compression, &trailing, &LIMITS, |_| Ok(()));
+            let trailing: Bytes = [&wire[..], b"trailing"].concat().into();
+            let trailed = inflate(compression, &trailing.clone().into(), &LIMITS, |_| Ok(()));
             assert!(matches!(trailed, Err(Refusal::Malformed(_))), "{compression:?}: {trailed:?}");
         }
     }
@@ -285,8 +322,11 @@ mod tests {
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(27).unwrap();
         encoder.write_all(&[7; 1000]).unwrap();
-        let wire = encoder.finish().unwrap().into();
-        assert!(matches!(inflate(Compression::Zstd, &wire, &LIMITS, |_| Ok(())), Err(Refusal::Malformed(_))));
+        let wire: Bytes = encoder.finish().unwrap().into();
+        assert!(matches!(
+            inflate(Compression::Zstd, &wire.clone().into(), &LIMITS, |_| Ok(())),
+            Err(Refusal::Malformed(_))
+        ));
     }
 
     fn chunked(chunks: &[&'static [u8]]) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
@@ -297,17 +337,33 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_whole_and_no_further_than_its_limit() {
         let limits = BodyLimits { wire: 10, ..LIMITS };
-        let read_chunks = |chunks: &'static [&'static [u8]]| read(chunked(chunks), &limits, |_| Ok(()));
+        let too_large = Refusal::TooLarge { limit: 10, decompressed: false };
+        let read_chunks = async |chunks: &[&'static [u8]]| {
+            read(chunked(chunks), &limits, false, |_| Ok(())).await.map(|read| read.to_bytes())
+        };
         assert_eq!(read_chunks(&[]).await.unwrap(), "");
         assert_eq!(read_chunks(&[b"01234", b"56789"]).await.unwrap(), "0123456789");
-        let too_large = Err(Refusal::TooLarge { limit: 10, decompressed: false });
-        assert_eq!(read_chunks(&[b"01234", b"56789", b"x"]).await, too_large);
-        assert_eq!(read(Full::new(Bytes::from_static(b"01234567890")), &limits, |_| Ok(())).await, too_large);
+        assert_eq!(read_chunks(&[b"01234", b"56789", b"x"]).await, Err(too_large.clone()));
+        let announced = Full::new(Bytes::from_static(b"01234567890"));
+        assert_eq!(read(announced, &limits, false, |_| Ok(())).await.err(), Some(too_large));
+    }
+
+    #[tokio::test]
+    async fn large_pieces_stay_as_they_came_and_small_ones_are_joined() {
+        const LARGE: &[u8] = &[7; PIECE_BYTES];
+        let chunks: [&'static [u8]; 6] = [b"a", b"b", LARGE, LARGE, b"c", b"d"];
+        let whole = chunks.concat();
+        for (in_pieces, sizes) in [(true, vec![2, LARGE.len(), LARGE.len(), 2]), (false, vec![whole.len()])] {
+            let read = read(chunked(&chunks), &LIMITS, in_pieces, |_| Ok(())).await.unwrap();
+            assert_eq!(read.pieces().map(Bytes::len).collect::<Vec<_>>(), sizes);
+            assert_eq!((read.len(), read.to_bytes()), (whole.len(), whole.clone().into()));
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_is_timed_out() {
         let never = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
-        assert_eq!(read(never, &LIMITS, |_| Ok(())).await, Err(Refusal::BodyTimeout(LIMITS.timeout)));
+        let refusal = read(never, &LIMITS, true, |_| Ok(())).await.err();
+        assert_eq!(refusal, Some(Refusal::BodyTimeout(LIMITS.timeout)));
     }
 }

@@ -7,7 +7,7 @@
 //! opentelemetry-proto 1.11. The three signals have the same shape down to the record, under the
 //! same field numbers; a metric has one or several levels more, down to its data points.
 
-use super::Signal;
+use super::{Chunks, Signal};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ const FIELD_MAX: u64 = (1 << 29) - 1;
 /// A batch of logs, traces or metrics, its framing checked.
 #[derive(Debug, Clone)]
 pub struct Document {
-    bytes: Bytes,
+    bytes: Chunks,
     signal: Signal,
     /// How many there are of each [`Level`].
     counts: [u32; Level::ALL.len()],
@@ -86,7 +86,8 @@ impl Document {
     ///
     /// # Errors
     /// [`Malformed`] says where the framing breaks; nothing of such a batch may be used.
-    pub fn parse(signal: Signal, bytes: Bytes) -> Result<Self, Malformed> {
+    pub fn parse(signal: Signal, bytes: impl Into<Chunks>) -> Result<Self, Malformed> {
+        let bytes = bytes.into();
         if u32::try_from(bytes.len()).is_err() {
             return Err(Malformed { what: "more than 4 GiB", offset: 0 });
         }
@@ -144,7 +145,7 @@ impl Document {
     }
 
     /// The batch as bytes; those that came, while nothing was edited.
-    pub fn encode(&self) -> Bytes {
+    pub fn encode(&self) -> Chunks {
         self.bytes.clone()
     }
 }
@@ -159,20 +160,25 @@ const METRIC_DATA: [u64; 5] = [5, 7, 9, 10, 11];
 
 /// Walks a batch down to its records. `found` gets every part, its parent's row in it, and gives the
 /// part's own row.
-fn walk(signal: Signal, bytes: &[u8], found: &mut impl FnMut(Level, Entry) -> u32) -> Result<(), Malformed> {
+fn walk(
+    signal: Signal,
+    bytes: &Chunks,
+    found: &mut impl FnMut(Level, Entry) -> u32,
+) -> Result<(), Malformed> {
+    let mut reader = Reader::over(bytes);
     let whole = Entry { start: 0, end: bytes.len() as u32, parent: 0 };
-    each_message(bytes, whole, &[RESOURCES], |resource| {
+    each_message(&mut reader, whole, &[RESOURCES], |reader, resource| {
         let row = found(Level::Resource, resource);
-        each_message(bytes, resource, &[SCOPES], |scope| {
+        each_message(reader, resource, &[SCOPES], |reader, scope| {
             let row = found(Level::Scope, scope.below(row));
-            each_message(bytes, scope, &[RECORDS], |record| {
+            each_message(reader, scope, &[RECORDS], |reader, record| {
                 if signal != Signal::Metrics {
                     found(Level::Record, record.below(row));
                     return Ok(());
                 }
                 let row = found(Level::Metric, record.below(row));
-                each_message(bytes, record, &METRIC_DATA, |data| {
-                    each_message(bytes, data, &[DATA_POINTS], |point| {
+                each_message(reader, record, &METRIC_DATA, |reader, data| {
+                    each_message(reader, data, &[DATA_POINTS], |_, point| {
                         found(Level::Record, point.below(row));
                         Ok(())
                     })
@@ -182,26 +188,30 @@ fn walk(signal: Signal, bytes: &[u8], found: &mut impl FnMut(Level, Entry) -> u3
     })
 }
 
-/// Walks the fields of one message and hands on each that is a message under one of these numbers.
-fn each_message(
-    bytes: &[u8],
+/// Walks the fields of one message, in which the reader stands, and hands on each that is a message
+/// under one of these numbers. Whatever of it is not walked is passed over.
+fn each_message<'b>(
+    reader: &mut Reader<'b>,
     message: Entry,
     fields: &[u64],
-    mut found: impl FnMut(Entry) -> Result<(), Malformed>,
+    mut found: impl FnMut(&mut Reader<'b>, Entry) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
-    let mut reader = Reader { bytes: &bytes[..message.end as usize], at: message.start as usize };
-    while reader.at < reader.bytes.len() {
+    let outer = reader.enter(message.end as usize);
+    while !reader.is_at_end() {
         let (field, wire_type) = reader.tag()?;
         if fields.contains(&field) {
             if wire_type != WIRE_LEN {
                 return Err(reader.malformed("a message expected, another wire type"));
             }
-            let content = reader.length_delimited()?;
-            found(Entry { start: content.start as u32, end: content.end as u32, parent: 0 })?;
+            let content = reader.length()?;
+            let entry = Entry { start: content.start as u32, end: content.end as u32, parent: 0 };
+            found(reader, entry)?;
+            reader.go_to(content.end);
         } else {
             reader.skip(field, wire_type)?;
         }
     }
+    reader.end = outer;
     Ok(())
 }
 
@@ -212,26 +222,71 @@ const WIRE_GROUP_START: u64 = 3;
 const WIRE_GROUP_END: u64 = 4;
 const WIRE_I32: u64 = 5;
 
-/// Reads the wire format. Never beyond its bytes, whatever they say.
+/// Reads the wire format from front to back. Never beyond its end, whatever the bytes say.
 pub(super) struct Reader<'b> {
-    bytes: &'b [u8],
+    /// What is left of the piece that is being read.
+    piece: &'b [u8],
+    later: std::collections::vec_deque::Iter<'b, Bytes>,
+    /// How far it has come, from the beginning of the first piece.
     at: usize,
+    /// Where the message ends that is being read.
+    end: usize,
 }
 
 impl<'b> Reader<'b> {
     pub(super) fn new(bytes: &'b [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { piece: bytes, later: Default::default(), at: 0, end: bytes.len() }
+    }
+
+    fn over(bytes: &'b Chunks) -> Self {
+        Self { piece: &[], later: bytes.pieces(), at: 0, end: bytes.len() }
     }
 
     fn malformed(&self, what: &'static str) -> Malformed {
         Malformed { what, offset: self.at }
     }
 
+    /// From now on the end is this one. Gives the end before.
+    fn enter(&mut self, end: usize) -> usize {
+        std::mem::replace(&mut self.end, end)
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.at >= self.end
+    }
+
+    /// Goes forward; the place is not beyond the last piece's end.
+    fn go_to(&mut self, place: usize) {
+        let mut distance = place - self.at;
+        self.at = place;
+        while distance > self.piece.len()
+            && let Some(piece) = self.later.next()
+        {
+            distance -= self.piece.len();
+            self.piece = piece;
+        }
+        self.piece = &self.piece[distance.min(self.piece.len())..];
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        if self.is_at_end() {
+            return None;
+        }
+        while self.piece.is_empty() {
+            self.piece = self.later.next()?;
+        }
+        let (&byte, rest) = self.piece.split_first()?;
+        self.piece = rest;
+        self.at += 1;
+        Some(byte)
+    }
+
     #[inline]
     fn varint(&mut self) -> Result<u64, Malformed> {
         // Nearly all tags and most lengths have one byte.
-        match self.bytes.get(self.at) {
-            Some(&byte) if byte < 0x80 => {
+        match self.piece.split_first() {
+            Some((&byte, rest)) if byte < 0x80 && !self.is_at_end() => {
+                self.piece = rest;
                 self.at += 1;
                 Ok(u64::from(byte))
             }
@@ -240,18 +295,20 @@ impl<'b> Reader<'b> {
     }
 
     fn long_varint(&mut self) -> Result<u64, Malformed> {
+        let begin = self.at;
+        let at_begin = |what| Malformed { what, offset: begin };
         let mut value = 0;
-        for (i, &byte) in self.bytes[self.at..].iter().take(10).enumerate() {
+        for i in 0..10 {
+            let Some(byte) = self.byte() else { break };
             if i == 9 && byte > 1 {
-                return Err(self.malformed("a number of more than 64 bits"));
+                return Err(at_begin("a number of more than 64 bits"));
             }
             value |= u64::from(byte & 0x7f) << (7 * i);
             if byte < 0x80 {
-                self.at += i + 1;
                 return Ok(value);
             }
         }
-        Err(self.malformed("a number without end"))
+        Err(at_begin("a number without end"))
     }
 
     #[inline]
@@ -264,22 +321,27 @@ impl<'b> Reader<'b> {
         Ok((field, tag & 7))
     }
 
+    /// The length of what follows, and so where it is.
     #[inline]
-    fn length_delimited(&mut self) -> Result<Range<usize>, Malformed> {
+    fn length(&mut self) -> Result<Range<usize>, Malformed> {
         let length = self.varint()?;
-        if length > (self.bytes.len() - self.at) as u64 {
+        if length > (self.end - self.at) as u64 {
             return Err(self.malformed("a length beyond the end"));
         }
-        let start = self.at;
-        self.at += length as usize;
-        Ok(start..self.at)
+        Ok(self.at..self.at + length as usize)
+    }
+
+    fn skip_bytes(&mut self) -> Result<(), Malformed> {
+        let content = self.length()?;
+        self.go_to(content.end);
+        Ok(())
     }
 
     fn fixed(&mut self, width: usize) -> Result<(), Malformed> {
-        if self.bytes.len() - self.at < width {
+        if self.end - self.at < width {
             return Err(self.malformed("a value beyond the end"));
         }
-        self.at += width;
+        self.go_to(self.at + width);
         Ok(())
     }
 
@@ -287,7 +349,7 @@ impl<'b> Reader<'b> {
         match wire_type {
             WIRE_VARINT => self.varint().map(drop),
             WIRE_I64 => self.fixed(8),
-            WIRE_LEN => self.length_delimited().map(drop),
+            WIRE_LEN => self.skip_bytes(),
             WIRE_I32 => self.fixed(4),
             WIRE_GROUP_START => self.skip_group(field),
             WIRE_GROUP_END => Err(self.malformed("the end of a group that never began")),
@@ -316,11 +378,17 @@ impl<'b> Reader<'b> {
     /// The next field of a small message that is read whole, such as an upstream's answer: its
     /// number, and its value if it is a number or bytes.
     pub(super) fn field(&mut self) -> Option<Result<(u64, Value<'b>), Malformed>> {
-        (self.at < self.bytes.len()).then(|| {
+        (!self.is_at_end()).then(|| {
             let (field, wire_type) = self.tag()?;
             let value = match wire_type {
                 WIRE_VARINT => Value::Number(self.varint()?),
-                WIRE_LEN => Value::Bytes(&self.bytes[self.length_delimited()?]),
+                WIRE_LEN => {
+                    // In one piece: such a message is never read over several.
+                    let content = self.length()?;
+                    let (bytes, _) = self.piece.split_at(content.len());
+                    self.go_to(content.end);
+                    Value::Bytes(bytes)
+                }
                 other => {
                     self.skip(field, other)?;
                     Value::Other

@@ -8,6 +8,7 @@
 
 mod answer;
 mod body;
+mod chunks;
 pub mod document;
 mod json;
 mod refusal;
@@ -15,6 +16,7 @@ mod route;
 
 pub use answer::{Answers, PartialSuccess, REQUEST_ID, error_message};
 pub use body::{BodyLimits, inflate, read};
+pub use chunks::Chunks;
 pub use document::Document;
 pub use json::{count_records, is_empty};
 pub use refusal::Refusal;

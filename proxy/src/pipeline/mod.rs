@@ -17,7 +17,9 @@ use crate::{
     admission,
     exporter::{self, Export, Outcome},
     listener::{Body, Connection, Peer, Service},
-    otlp::{self, BodyLimits, Compression, Doors, EmptyBody, Encoding, PartialSuccess, Refusal, Signal},
+    otlp::{
+        self, BodyLimits, Chunks, Compression, Doors, EmptyBody, Encoding, PartialSuccess, Refusal, Signal,
+    },
     telemetry::events,
     tenant,
 };
@@ -131,7 +133,9 @@ impl Door {
 
         // Read, check, count. Each piece is charged as it comes, whatever becomes of the rest.
         let mut arrived = 0;
-        let read = otlp::read(&mut body, &limits, |total| {
+        // What is looked into only here and there may stay in the pieces that it comes in.
+        let in_pieces = route.encoding == Encoding::Protobuf && route.compression == Compression::Identity;
+        let read = otlp::read(&mut body, &limits, in_pieces, |total| {
             permit.charge(total - arrived);
             arrived = total;
             Ok(permit.reserve(total)?)
@@ -162,8 +166,8 @@ impl Door {
         let body = if leaves_as_it_came {
             wire
         } else {
-            let compressed = exporter::compress(compression, &batch.plain);
-            compressed.map_err(|error| Refusal::Malformed(error.to_string()))?
+            let compressed = exporter::compress(compression, &batch.plain.to_bytes());
+            compressed.map_err(|error| Refusal::Malformed(error.to_string()))?.into()
         };
         drop(batch); // what was inflated is not kept while the upstream takes its time
         upstream.check_size(body.len() as u64)?;
@@ -208,19 +212,19 @@ impl Door {
 
 /// A batch that has been checked as deep as its encoding allows.
 struct Batch {
-    plain: Bytes,
+    plain: Chunks,
     /// Log records, spans or data points; none can be told of profiles.
     records: u64,
     document: Option<otlp::Document>,
 }
 
 impl Batch {
-    fn decode(signal: Signal, encoding: Encoding, plain: Bytes) -> Result<Self, Refusal> {
+    fn decode(signal: Signal, encoding: Encoding, plain: Chunks) -> Result<Self, Refusal> {
         let malformed = |what: String| Refusal::Malformed(what);
         match (signal, encoding) {
             (Signal::Profiles, Encoding::Protobuf) => Ok(Self { plain, records: 0, document: None }),
             (_, Encoding::Json) => {
-                let records = otlp::count_records(signal, &plain).map_err(malformed)?;
+                let records = otlp::count_records(signal, &plain.to_bytes()).map_err(malformed)?;
                 Ok(Self { plain, records, document: None })
             }
             (_, Encoding::Protobuf) => {
@@ -235,7 +239,7 @@ impl Batch {
     fn is_empty(&self) -> bool {
         match &self.document {
             Some(document) => document.is_empty(),
-            None => self.records == 0 && otlp::is_empty(&self.plain),
+            None => self.records == 0 && otlp::is_empty(&self.plain.to_bytes()),
         }
     }
 }

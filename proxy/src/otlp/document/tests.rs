@@ -39,8 +39,8 @@ fn parse(signal: Signal, bytes: impl Into<Bytes>) -> Result<Document, Malformed>
 }
 
 /// The content of each entry, with its parent's row.
-fn contents<'d>(document: &'d Document, entries: &[Entry]) -> Vec<(u32, &'d [u8])> {
-    entries.iter().map(|entry| (entry.parent, &document.bytes[entry.range()])).collect()
+fn contents<'d>(bytes: &'d Bytes, entries: &[Entry]) -> Vec<(u32, &'d [u8])> {
+    entries.iter().map(|entry| (entry.parent, &bytes[entry.range()])).collect()
 }
 
 #[test]
@@ -55,13 +55,19 @@ fn the_index_knows_where_everything_is() {
     for signal in [Signal::Logs, Signal::Traces] {
         let document = parse(signal, batch.clone()).unwrap();
         let index = document.index();
-        assert_eq!(contents(&document, &index.resources), [(0, &resources[0][..]), (0, &resources[1])]);
+        assert_eq!(
+            contents(&document.encode().to_bytes(), &index.resources),
+            [(0, &resources[0][..]), (0, &resources[1])]
+        );
         let expected = [(0, &scopes[0][..]), (0, &scopes[1]), (1, &scopes[2])];
-        assert_eq!(contents(&document, &index.scopes), expected);
-        assert_eq!(contents(&document, &index.records), [(0, &b"\x08\x01"[..]), (0, b""), (2, b"\x08\x02")]);
+        assert_eq!(contents(&document.encode().to_bytes(), &index.scopes), expected);
+        assert_eq!(
+            contents(&document.encode().to_bytes(), &index.records),
+            [(0, &b"\x08\x01"[..]), (0, b""), (2, b"\x08\x02")]
+        );
         assert!(index.metrics.is_empty());
         assert_eq!((document.records(), document.signal()), (3, signal));
-        assert_eq!(document.encode(), batch);
+        assert_eq!(document.encode().to_bytes(), batch);
     }
 }
 
@@ -80,10 +86,13 @@ fn the_records_of_metrics_are_their_data_points() {
     let scope: Vec<u8> = metrics.iter().flat_map(|metric| field(2, metric)).collect();
     let document = parse(Signal::Metrics, field(1, &field(2, &scope))).unwrap();
     let index = document.index();
-    let contents_of_metrics: Vec<&[u8]> =
-        contents(&document, &index.metrics).into_iter().map(|(_, content)| content).collect();
+    let bytes = document.encode().to_bytes();
+    let contents_of_metrics: Vec<&[u8]> = contents(&bytes, &index.metrics)
+        .into_iter()
+        .map(|(_, content)| content)
+        .collect();
     assert_eq!(contents_of_metrics, metrics.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let points = contents(&document, &index.records);
+    let points = contents(&bytes, &index.records);
     let expected: [(u32, &[u8]); 6] = [(0, b"a"), (0, b"b"), (1, b"c"), (3, b"d"), (4, b"e"), (5, b"f")];
     assert_eq!(points, expected);
 }
@@ -125,8 +134,8 @@ fn unknown_fields_of_every_wire_type_are_skipped() {
     let resource = [&unknown[..], &field(2, &scope), &unknown].concat();
     let batch = [&unknown[..], &field(1, &resource), &unknown].concat();
     let document = parse(Signal::Logs, batch.clone()).unwrap();
-    assert_eq!(contents(&document, &document.index().records), [(0, &record[..])]);
-    assert_eq!(document.encode(), batch);
+    assert_eq!(contents(&document.encode().to_bytes(), &document.index().records), [(0, &record[..])]);
+    assert_eq!(document.encode().to_bytes(), batch);
 }
 
 #[test]
@@ -310,8 +319,9 @@ proptest! {
         let index = document.index();
         prop_assert_eq!((index.resources.len(), index.scopes.len()), (shape.len(), scopes));
         prop_assert_eq!(index.records.len(), metrics);
+        let bytes = document.encode().to_bytes();
         for entry in &index.records {
-            prop_assert_eq!(LogRecord::decode(&document.bytes[entry.range()]).unwrap(), record.clone());
+            prop_assert_eq!(LogRecord::decode(&bytes[entry.range()]).unwrap(), record.clone());
         }
         let parents = index.scopes.iter().map(|scope| scope.parent as usize);
         let expected = shape.iter().enumerate().flat_map(|(row, scopes)| scopes.iter().map(move |_| row));
@@ -369,6 +379,43 @@ proptest! {
         if let Ok(decoded) = decoded {
             prop_assert!(indexed.is_ok(), "prost decodes it: {indexed:?}");
             prop_assert!(decoded == usize::MAX || indexed == Ok(decoded));
+        }
+    }
+}
+
+proptest! {
+    /// Wherever a batch was cut on its way, also within a tag or a length.
+    #[test]
+    fn pieces_are_read_as_one(shape in shapes(), cuts in vec(any::<prop::sample::Index>(), 0..8), flip in any::<Option<prop::sample::Index>>()) {
+        let mut batch = ExportMetricsServiceRequest {
+            resource_metrics: shape.iter().map(|scopes| ResourceMetrics {
+                scope_metrics: scopes.iter().map(|metrics| ScopeMetrics {
+                    metrics: metrics.iter().map(|&(kind, points)| metric_of(kind, points)).collect(),
+                    ..Default::default()
+                }).collect(),
+                schema_url: "s".repeat(200),
+                ..Default::default()
+            }).collect(),
+        }.encode_to_vec();
+        if let (Some(flip), false) = (flip, batch.is_empty()) {
+            let at = flip.index(batch.len());
+            batch[at] ^= 0xff;
+        }
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(batch.len() + 1)).collect();
+        cuts.sort_unstable();
+        let mut pieces = Chunks::default();
+        let mut from = 0;
+        for cut in cuts.into_iter().chain([batch.len()]) {
+            pieces.push(Bytes::copy_from_slice(&batch[from..cut]));
+            from = cut;
+        }
+        let one = parse(Signal::Metrics, batch.clone());
+        let several = Document::parse(Signal::Metrics, pieces);
+        prop_assert_eq!(one.as_ref().err(), several.as_ref().err());
+        if let (Ok(one), Ok(several)) = (one, several) {
+            prop_assert_eq!(one.records(), several.records());
+            prop_assert_eq!(one.index(), several.index());
+            prop_assert_eq!(several.encode().to_bytes(), batch);
         }
     }
 }
