@@ -87,10 +87,8 @@ fn the_records_of_metrics_are_their_data_points() {
     let document = parse(Signal::Metrics, field(1, &field(2, &scope))).unwrap();
     let index = document.index();
     let bytes = document.encode().to_bytes();
-    let contents_of_metrics: Vec<&[u8]> = contents(&bytes, &index.metrics)
-        .into_iter()
-        .map(|(_, content)| content)
-        .collect();
+    let contents_of_metrics: Vec<&[u8]> =
+        contents(&bytes, &index.metrics).into_iter().map(|(_, content)| content).collect();
     assert_eq!(contents_of_metrics, metrics.iter().map(Vec::as_slice).collect::<Vec<_>>());
     let points = contents(&bytes, &index.records);
     let expected: [(u32, &[u8]); 6] = [(0, b"a"), (0, b"b"), (1, b"c"), (3, b"d"), (4, b"e"), (5, b"f")];
