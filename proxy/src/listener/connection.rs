@@ -38,8 +38,8 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Streams that a peer reset before they were accepted; more ends the connection (rapid reset,
 /// CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
-/// Bytes that one read asks the kernel for at most. Small enough to stay in the core's cache on the
-/// way into the body's own buffer, large enough that a megabyte takes few calls.
+/// Bytes that one read asks the kernel for at most, and so the largest piece of a body. Small enough to
+/// stay in the core's cache where it is copied on, large enough that a megabyte takes few calls.
 const READ_BYTES: usize = 128 << 10;
 
 /// An HTTP/1.1 connection that is idle for longer gives its buffers back, two of 8 KiB, and is only a

@@ -122,7 +122,8 @@ impl Door {
             decompressed: tenant.config.limits.decompressed,
             timeout: left.map_or(self.config.body_timeout, |left| left.min(self.config.body_timeout)),
         };
-        let leaves_as_it_came = upstream.compression_for(route.compression) == route.compression;
+        let compression = upstream.compression_for(route.compression);
+        let leaves_as_it_came = compression == route.compression;
         if let Some(announced) = announced {
             limits.check(announced)?;
             if leaves_as_it_came {
@@ -162,7 +163,6 @@ impl Door {
         // The tenant's plugins will have their turn on `batch` here.
 
         // Send it on.
-        let compression = upstream.compression_for(route.compression);
         let body = if leaves_as_it_came {
             wire
         } else {

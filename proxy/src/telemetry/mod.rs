@@ -46,7 +46,7 @@ pub enum LogFormat {
 pub enum Outcome {
     /// The upstream took the batch, or all of it but what its partial success names.
     Delivered,
-    /// There was nothing to deliver: a CORS preflight, an empty batch.
+    /// There was nothing to deliver: an empty batch.
     Answered,
     /// Tollgate said no.
     Refused,
