@@ -95,6 +95,15 @@ fn check(answer: &Answer, status: u16, context: &str) {
 
 const SIZES: [usize; 5] = [100, 16 << 10, 256 << 10, 1 << 20, 20 << 20];
 
+/// At all doors at once: a sender that is held up in its write waits for the end of our lingering.
+fn at_each_door(scenario: impl Fn(&str) + Sync) {
+    std::thread::scope(|threads| {
+        for door in DOORS {
+            threads.spawn(|| scenario(door));
+        }
+    });
+}
+
 /// So often each; a lost answer is a matter of chance.
 fn tries(size: usize) -> usize {
     if size > 1 << 20 { 3 } else { 10 }
@@ -103,28 +112,28 @@ fn tries(size: usize) -> usize {
 #[test]
 fn a_401_reaches_a_sender_that_only_reads_after_writing() {
     let doors = Doors::open();
-    for door in DOORS {
+    at_each_door(|door| {
         for size in SIZES {
             for _ in 0..tries(size) {
                 let answer = doors.connect(door).send(&body(size));
                 check(&answer, 401, &format!("{door}, {size}"));
             }
         }
-    }
+    });
     assert!(doors.upstream.seen().is_empty());
 }
 
 #[test]
 fn a_413_reaches_a_sender_that_only_reads_after_writing() {
     let doors = Doors::open();
-    for door in DOORS {
+    at_each_door(|door| {
         for size in SIZES {
             for _ in 0..tries(size) {
                 let answer = doors.connect(door).send(&body(size).login("small", "secret"));
                 check(&answer, 413, &format!("{door}, {size}"));
             }
         }
-    }
+    });
     assert!(doors.upstream.seen().is_empty());
 }
 
@@ -132,7 +141,7 @@ fn a_413_reaches_a_sender_that_only_reads_after_writing() {
 fn a_429_reaches_a_sender_that_only_reads_after_writing() {
     let doors = Doors::open_with(1);
     check(&doors.connect("tcp").send(&body(100).login("nobody", "x")), 401, "the first");
-    for door in DOORS {
+    at_each_door(|door| {
         for size in SIZES {
             for _ in 0..tries(size) {
                 let stranger = body(size).login("nobody", "x").header("CF-Connecting-IP", "127.0.0.1");
@@ -141,13 +150,13 @@ fn a_429_reaches_a_sender_that_only_reads_after_writing() {
                 assert!(answer.header("retry-after").is_some());
             }
         }
-    }
+    });
 }
 
 #[test]
 fn a_refusal_in_the_middle_of_a_chunked_body_reaches_its_sender() {
     let doors = Doors::open();
-    for door in DOORS {
+    at_each_door(|door| {
         for (size, chunk) in [(2 << 20, 1000), (20 << 20, 64 << 10)] {
             for _ in 0..3 {
                 let answer = doors.connect(door).send(&body(size).login("oxygen", "secret").chunked(chunk));
@@ -156,7 +165,7 @@ fn a_refusal_in_the_middle_of_a_chunked_body_reaches_its_sender() {
                 check(&answer, 401, &format!("{door}, {size}"));
             }
         }
-    }
+    });
     assert!(doors.upstream.seen().is_empty());
 }
 
@@ -222,7 +231,7 @@ fn a_connection_ends_after_a_large_refused_body() {
 fn what_a_refused_sender_makes_us_read_is_bounded() {
     // One that never stops: its upload is cut, not drunk for ever.
     let doors = Doors::open();
-    for door in DOORS {
+    at_each_door(|door| {
         let mut sender = doors.connect(door);
         let mut request = body(0);
         request.sized = false;
@@ -235,7 +244,7 @@ fn what_a_refused_sender_makes_us_read_is_bounded() {
         // 1 MiB beside the answer, 4 MiB lingering, and what the kernel's buffers hold.
         assert!(taken < 32 << 20, "{door}: {} MiB were taken", taken >> 20);
         check(&sender.read_answer().expect("an answer"), 401, door);
-    }
+    });
 }
 
 /// The client in tests/tunnel, which treats an origin as cloudflared does. `idle`, its third

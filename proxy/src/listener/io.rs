@@ -161,6 +161,9 @@ impl Io {
                     Ok(read) => left = left.saturating_sub(read),
                 }
             }
+            // No more is read, but the socket stays: a sender that is held up in its write reads the
+            // answer meanwhile, where a reset would fail the write and lose it.
+            std::future::pending().await
         };
         if !self.ended {
             let _ = tokio::time::timeout(LINGER, until_end).await;
