@@ -145,8 +145,8 @@ impl Document {
     }
 
     /// The batch as bytes; those that came, while nothing was edited.
-    pub fn encode(&self) -> Chunks {
-        self.bytes.clone()
+    pub fn bytes(&self) -> &Chunks {
+        &self.bytes
     }
 }
 

@@ -155,7 +155,7 @@ impl Door {
         let plain =
             otlp::inflate(route.compression, &wire, &limits, |total| Ok(permit.reserve(held + total)?))?;
         let batch = Batch::decode(signal, route.encoding, plain)?;
-        journey.decoded(batch.plain.len(), batch.records);
+        journey.decoded(batch.plain().len(), batch.records());
         if batch.is_empty() {
             return Ok(Done { signal, partial: None }); // Loki would answer 422
         }
@@ -166,7 +166,7 @@ impl Door {
         let body = if leaves_as_it_came {
             wire
         } else {
-            let compressed = exporter::compress(compression, &batch.plain.to_bytes());
+            let compressed = exporter::compress(compression, &batch.plain().to_bytes());
             compressed.map_err(|error| Refusal::Malformed(error.to_string()))?.into()
         };
         drop(batch); // what was inflated is not kept while the upstream takes its time
@@ -211,35 +211,47 @@ impl Door {
 }
 
 /// A batch that has been checked as deep as its encoding allows.
-struct Batch {
-    plain: Chunks,
-    /// Log records, spans or data points; none can be told of profiles.
-    records: u64,
-    document: Option<otlp::Document>,
+enum Batch {
+    /// Protobuf whose messages are known.
+    Document(otlp::Document),
+    /// JSON, of which the records are counted; or profiles, of which nothing can be told.
+    Opaque { plain: Chunks, records: u64 },
 }
 
 impl Batch {
     fn decode(signal: Signal, encoding: Encoding, plain: Chunks) -> Result<Self, Refusal> {
-        let malformed = |what: String| Refusal::Malformed(what);
         match (signal, encoding) {
-            (Signal::Profiles, Encoding::Protobuf) => Ok(Self { plain, records: 0, document: None }),
+            (Signal::Profiles, Encoding::Protobuf) => Ok(Self::Opaque { plain, records: 0 }),
             (_, Encoding::Json) => {
-                let records = otlp::count_records(signal, &plain.to_bytes()).map_err(malformed)?;
-                Ok(Self { plain, records, document: None })
+                let records = otlp::count_records(signal, &plain.to_bytes()).map_err(Refusal::Malformed)?;
+                Ok(Self::Opaque { plain, records })
             }
-            (_, Encoding::Protobuf) => {
-                let document = otlp::Document::parse(signal, plain)
-                    .map_err(|error| Refusal::Malformed(error.to_string()))?;
-                Ok(Self { plain: document.encode(), records: document.records(), document: Some(document) })
-            }
+            (_, Encoding::Protobuf) => otlp::Document::parse(signal, plain)
+                .map(Self::Document)
+                .map_err(|error| Refusal::Malformed(error.to_string())),
+        }
+    }
+
+    /// The message as it would leave uncompressed.
+    fn plain(&self) -> &Chunks {
+        match self {
+            Self::Document(document) => document.bytes(),
+            Self::Opaque { plain, .. } => plain,
+        }
+    }
+
+    fn records(&self) -> u64 {
+        match self {
+            Self::Document(document) => document.records(),
+            Self::Opaque { records, .. } => *records,
         }
     }
 
     /// Whether there is nothing in it, and so nothing to send.
     fn is_empty(&self) -> bool {
-        match &self.document {
-            Some(document) => document.is_empty(),
-            None => self.records == 0 && otlp::is_empty(&self.plain.to_bytes()),
+        match self {
+            Self::Document(document) => document.is_empty(),
+            Self::Opaque { plain, records } => *records == 0 && otlp::is_empty(&plain.to_bytes()),
         }
     }
 }

@@ -42,7 +42,7 @@ fn check(signal: Signal, bytes: &Bytes, decoded: Option<usize>) {
         assert!(document.records() as usize >= records);
     }
     let Ok(document) = document else { return };
-    assert_eq!(document.encode().to_bytes(), *bytes);
+    assert_eq!(document.bytes().to_bytes(), *bytes);
     let index = document.index();
     assert_eq!(index.records.len() as u64, document.records());
     let whole = 0..bytes.len();

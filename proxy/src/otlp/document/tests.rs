@@ -56,18 +56,18 @@ fn the_index_knows_where_everything_is() {
         let document = parse(signal, batch.clone()).unwrap();
         let index = document.index();
         assert_eq!(
-            contents(&document.encode().to_bytes(), &index.resources),
+            contents(&document.bytes().to_bytes(), &index.resources),
             [(0, &resources[0][..]), (0, &resources[1])]
         );
         let expected = [(0, &scopes[0][..]), (0, &scopes[1]), (1, &scopes[2])];
-        assert_eq!(contents(&document.encode().to_bytes(), &index.scopes), expected);
+        assert_eq!(contents(&document.bytes().to_bytes(), &index.scopes), expected);
         assert_eq!(
-            contents(&document.encode().to_bytes(), &index.records),
+            contents(&document.bytes().to_bytes(), &index.records),
             [(0, &b"\x08\x01"[..]), (0, b""), (2, b"\x08\x02")]
         );
         assert!(index.metrics.is_empty());
         assert_eq!((document.records(), document.signal()), (3, signal));
-        assert_eq!(document.encode().to_bytes(), batch);
+        assert_eq!(document.bytes().to_bytes(), batch);
     }
 }
 
@@ -86,7 +86,7 @@ fn the_records_of_metrics_are_their_data_points() {
     let scope: Vec<u8> = metrics.iter().flat_map(|metric| field(2, metric)).collect();
     let document = parse(Signal::Metrics, field(1, &field(2, &scope))).unwrap();
     let index = document.index();
-    let bytes = document.encode().to_bytes();
+    let bytes = document.bytes().to_bytes();
     let contents_of_metrics: Vec<&[u8]> =
         contents(&bytes, &index.metrics).into_iter().map(|(_, content)| content).collect();
     assert_eq!(contents_of_metrics, metrics.iter().map(Vec::as_slice).collect::<Vec<_>>());
@@ -132,8 +132,8 @@ fn unknown_fields_of_every_wire_type_are_skipped() {
     let resource = [&unknown[..], &field(2, &scope), &unknown].concat();
     let batch = [&unknown[..], &field(1, &resource), &unknown].concat();
     let document = parse(Signal::Logs, batch.clone()).unwrap();
-    assert_eq!(contents(&document.encode().to_bytes(), &document.index().records), [(0, &record[..])]);
-    assert_eq!(document.encode().to_bytes(), batch);
+    assert_eq!(contents(&document.bytes().to_bytes(), &document.index().records), [(0, &record[..])]);
+    assert_eq!(document.bytes().to_bytes(), batch);
 }
 
 #[test]
@@ -317,7 +317,7 @@ proptest! {
         let index = document.index();
         prop_assert_eq!((index.resources.len(), index.scopes.len()), (shape.len(), scopes));
         prop_assert_eq!(index.records.len(), metrics);
-        let bytes = document.encode().to_bytes();
+        let bytes = document.bytes().to_bytes();
         for entry in &index.records {
             prop_assert_eq!(LogRecord::decode(&bytes[entry.range()]).unwrap(), record.clone());
         }
@@ -413,7 +413,7 @@ proptest! {
         if let (Ok(one), Ok(several)) = (one, several) {
             prop_assert_eq!(one.records(), several.records());
             prop_assert_eq!(one.index(), several.index());
-            prop_assert_eq!(several.encode().to_bytes(), batch);
+            prop_assert_eq!(several.bytes().to_bytes(), batch);
         }
     }
 }
