@@ -2,7 +2,7 @@
 
 use super::{
     Encoding, Refusal, Signal,
-    document::{Reader, Value},
+    wire::{Reader, Value, put_bytes, put_number},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -74,7 +74,7 @@ impl PartialSuccess {
             Encoding::Protobuf => {
                 let mut message = Vec::new();
                 if self.rejected > 0 {
-                    put_tag_number(&mut message, 1, self.rejected);
+                    put_number(&mut message, 1, self.rejected);
                 }
                 put_bytes(&mut message, 2, self.message.as_bytes());
                 let mut response = Vec::new();
@@ -214,7 +214,7 @@ fn status(refusal: &Refusal, encoding: Encoding) -> Bytes {
     match encoding {
         Encoding::Protobuf => {
             let mut status = Vec::with_capacity(message.len() + 16);
-            put_tag_number(&mut status, 1, u64::from(refusal.code()));
+            put_number(&mut status, 1, u64::from(refusal.code()));
             put_bytes(&mut status, 2, message.as_bytes());
             if let Some(field) = violation {
                 let mut detail = Vec::new();
@@ -240,25 +240,6 @@ fn status(refusal: &Refusal, encoding: Encoding) -> Bytes {
             status.to_string().into()
         }
     }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn put_tag_number(out: &mut Vec<u8>, field: u64, value: u64) {
-    put_varint(out, field << 3);
-    put_varint(out, value);
-}
-
-fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
-    put_varint(out, field << 3 | 2);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

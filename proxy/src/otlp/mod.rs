@@ -13,6 +13,7 @@ pub mod document;
 mod json;
 mod refusal;
 mod route;
+mod wire;
 
 pub use answer::{Answers, PartialSuccess, REQUEST_ID, error_message};
 pub use body::{BodyLimits, inflate, read};

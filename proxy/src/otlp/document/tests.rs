@@ -1,4 +1,6 @@
 use super::*;
+use crate::otlp::wire::GROUP_DEPTH_MAX;
+use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::{
         logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,

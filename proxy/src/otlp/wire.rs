@@ -1,0 +1,233 @@
+//! The protobuf wire format: read without decoding, written a field at a time.
+//!
+//! Source: <https://protobuf.dev/programming-guides/encoding/>
+
+use super::Chunks;
+use bytes::Bytes;
+use std::ops::Range;
+
+/// How deep groups (deprecated, unknown to OTLP) may nest in what is skipped: protobuf's own limit.
+pub const GROUP_DEPTH_MAX: usize = 100;
+/// Field numbers end here (29 bits).
+const FIELD_MAX: u64 = (1 << 29) - 1;
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body is no protobuf message of this signal: {what} at byte {offset}")]
+pub struct Malformed {
+    pub(super) what: &'static str,
+    pub(super) offset: usize,
+}
+
+const WIRE_VARINT: u64 = 0;
+const WIRE_I64: u64 = 1;
+pub const WIRE_LEN: u64 = 2;
+const WIRE_GROUP_START: u64 = 3;
+const WIRE_GROUP_END: u64 = 4;
+const WIRE_I32: u64 = 5;
+
+/// Reads the wire format from front to back. Never beyond its end, whatever the bytes say.
+pub struct Reader<'b> {
+    /// What is left of the piece that is being read.
+    piece: &'b [u8],
+    later: std::collections::vec_deque::Iter<'b, Bytes>,
+    /// How far it has come, from the beginning of the first piece.
+    at: usize,
+    /// Where the message ends that is being read.
+    pub end: usize,
+}
+
+impl<'b> Reader<'b> {
+    pub fn new(bytes: &'b [u8]) -> Self {
+        Self { piece: bytes, later: Default::default(), at: 0, end: bytes.len() }
+    }
+
+    pub fn over(bytes: &'b Chunks) -> Self {
+        Self { piece: &[], later: bytes.pieces(), at: 0, end: bytes.len() }
+    }
+
+    pub fn malformed(&self, what: &'static str) -> Malformed {
+        Malformed { what, offset: self.at }
+    }
+
+    /// From now on the end is this one. Gives the end before.
+    pub fn enter(&mut self, end: usize) -> usize {
+        std::mem::replace(&mut self.end, end)
+    }
+
+    pub fn is_at_end(&self) -> bool {
+        self.at >= self.end
+    }
+
+    /// Goes forward; the place is not beyond the last piece's end.
+    pub fn go_to(&mut self, place: usize) {
+        let mut distance = place - self.at;
+        self.at = place;
+        while distance > self.piece.len()
+            && let Some(piece) = self.later.next()
+        {
+            distance -= self.piece.len();
+            self.piece = piece;
+        }
+        self.piece = &self.piece[distance.min(self.piece.len())..];
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        if self.is_at_end() {
+            return None;
+        }
+        while self.piece.is_empty() {
+            self.piece = self.later.next()?;
+        }
+        let (&byte, rest) = self.piece.split_first()?;
+        self.piece = rest;
+        self.at += 1;
+        Some(byte)
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        // Nearly all tags and most lengths have one byte.
+        match self.piece.split_first() {
+            Some((&byte, rest)) if byte < 0x80 && !self.is_at_end() => {
+                self.piece = rest;
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Malformed> {
+        let begin = self.at;
+        let at_begin = |what| Malformed { what, offset: begin };
+        let mut value = 0;
+        for i in 0..10 {
+            let Some(byte) = self.byte() else { break };
+            if i == 9 && byte > 1 {
+                return Err(at_begin("a number of more than 64 bits"));
+            }
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(at_begin("a number without end"))
+    }
+
+    #[inline]
+    pub fn tag(&mut self) -> Result<(u64, u64), Malformed> {
+        let tag = self.varint()?;
+        let field = tag >> 3;
+        if field == 0 || field > FIELD_MAX {
+            return Err(self.malformed("a field number that cannot be"));
+        }
+        Ok((field, tag & 7))
+    }
+
+    /// The length of what follows, and so where it is.
+    #[inline]
+    pub fn length(&mut self) -> Result<Range<usize>, Malformed> {
+        let length = self.varint()?;
+        if length > (self.end - self.at) as u64 {
+            return Err(self.malformed("a length beyond the end"));
+        }
+        Ok(self.at..self.at + length as usize)
+    }
+
+    fn skip_bytes(&mut self) -> Result<(), Malformed> {
+        let content = self.length()?;
+        self.go_to(content.end);
+        Ok(())
+    }
+
+    fn fixed(&mut self, width: usize) -> Result<(), Malformed> {
+        if self.end - self.at < width {
+            return Err(self.malformed("a value beyond the end"));
+        }
+        self.go_to(self.at + width);
+        Ok(())
+    }
+
+    pub fn skip(&mut self, field: u64, wire_type: u64) -> Result<(), Malformed> {
+        match wire_type {
+            WIRE_VARINT => self.varint().map(drop),
+            WIRE_I64 => self.fixed(8),
+            WIRE_LEN => self.skip_bytes(),
+            WIRE_I32 => self.fixed(4),
+            WIRE_GROUP_START => self.skip_group(field),
+            WIRE_GROUP_END => Err(self.malformed("the end of a group that never began")),
+            _ => Err(self.malformed("a wire type that does not exist")),
+        }
+    }
+
+    /// Skips a group without recursion, so that no input can exhaust the stack.
+    fn skip_group(&mut self, field: u64) -> Result<(), Malformed> {
+        let mut open = vec![field];
+        while let Some(&innermost) = open.last() {
+            let (field, wire_type) = self.tag()?;
+            match wire_type {
+                WIRE_GROUP_START if open.len() == GROUP_DEPTH_MAX => {
+                    return Err(self.malformed("groups nested too deeply"));
+                }
+                WIRE_GROUP_START => open.push(field),
+                WIRE_GROUP_END if field == innermost => drop(open.pop()),
+                WIRE_GROUP_END => return Err(self.malformed("the end of another group")),
+                _ => self.skip(field, wire_type)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The next field of a small message that is read whole, such as an upstream's answer: its
+    /// number, and its value if it is a number or bytes.
+    pub fn field(&mut self) -> Option<Result<(u64, Value<'b>), Malformed>> {
+        (!self.is_at_end()).then(|| {
+            let (field, wire_type) = self.tag()?;
+            let value = match wire_type {
+                WIRE_VARINT => Value::Number(self.varint()?),
+                WIRE_LEN => {
+                    // In one piece: such a message is never read over several.
+                    let content = self.length()?;
+                    let (bytes, _) = self.piece.split_at(content.len());
+                    self.go_to(content.end);
+                    Value::Bytes(bytes)
+                }
+                other => {
+                    self.skip(field, other)?;
+                    Value::Other
+                }
+            };
+            Ok((field, value))
+        })
+    }
+}
+
+/// The value of a field.
+pub enum Value<'b> {
+    Number(u64),
+    Bytes(&'b [u8]),
+    Other,
+}
+
+/// Appends a varint.
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a field that is a number.
+pub fn put_number(out: &mut Vec<u8>, field: u64, value: u64) {
+    put_varint(out, field << 3);
+    put_varint(out, value);
+}
+
+/// Appends a field that is bytes, a text or a message.
+pub fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
+    put_varint(out, field << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
