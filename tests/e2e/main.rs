@@ -13,6 +13,7 @@ mod collector;
 mod comparison;
 mod curl;
 mod examples;
+mod grpc;
 mod h2spec;
 mod headers;
 mod life;

@@ -2,11 +2,11 @@
 
 use super::{
     Config, Counters, HttpVersion,
+    answer::Answer,
     io::{Io, Stream, Upload},
 };
 use crate::{otlp::Chunks, telemetry};
-use bytes::Bytes;
-use http::{Request, Uri, header, response::Parts, uri::Scheme};
+use http::{HeaderMap, Request, Uri, header, uri::Scheme};
 use http_body::Body;
 use hyper::{
     body::Incoming,
@@ -45,9 +45,6 @@ const ANSWER_BYTES_MAX: usize = 256 << 10;
 /// wait for two of them otherwise.
 const PING: Duration = Duration::from_secs(20);
 
-/// An answer that was read to its end.
-pub(super) type Answer = (Parts, Bytes);
-
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -63,11 +60,61 @@ pub(super) struct Pool {
     /// Idle connections by the thread that made them: their events wake that thread, so it is the one
     /// to use them.
     idle: [Mutex<Vec<(Instant, Http1)>>; SHARDS],
-    shared: Mutex<Option<http2::SendRequest<Chunks>>>,
-    /// Held while a connection is made that all may share, so that a burst makes one and not one each.
-    connecting: tokio::sync::Mutex<()>,
+    /// The connection that a thread's requests share, likewise.
+    shared: [Shared; SHARDS],
     /// Whether to expect that ALPN settles on HTTP/2: what it did last, and yes before.
     expects_http2: AtomicBool,
+}
+
+/// An HTTP/2 connection that several requests share.
+#[derive(Default)]
+struct Shared {
+    sender: Mutex<Option<http2::SendRequest<Chunks>>>,
+    /// Held while the connection is made, so that a burst makes one and not one each.
+    connecting: tokio::sync::Mutex<Backoff>,
+}
+
+impl Shared {
+    fn open(&self) -> Option<http2::SendRequest<Chunks>> {
+        let mut sender = self.sender.lock();
+        if sender.as_ref().is_some_and(|sender| sender.is_closed()) {
+            *sender = None;
+        }
+        sender.clone()
+    }
+}
+
+/// First pause after a connection that could not be made: long enough for a flood of requests to make
+/// a handful of attempts, short enough that a restarted upstream is found at once.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause. A refused sender comes back after five seconds.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Keeps every request from trying again what has just failed.
+#[derive(Default)]
+struct Backoff {
+    pause: Duration,
+    /// Until when nothing is tried, and what happened.
+    failed: Option<(Instant, String)>,
+}
+
+impl Backoff {
+    fn check(&self) -> Result<(), String> {
+        match &self.failed {
+            Some((until, why)) if Instant::now() < *until => Err(why.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn note<T>(&mut self, connected: &Result<T, String>) {
+        match connected {
+            Ok(_) => *self = Self::default(),
+            Err(why) => {
+                self.pause = (self.pause * 2).clamp(BACKOFF_FIRST, BACKOFF_MAX);
+                self.failed = Some((Instant::now() + self.pause, why.clone()));
+            }
+        }
+    }
 }
 
 enum Connected {
@@ -80,8 +127,7 @@ impl Pool {
         Self {
             tls,
             idle: Default::default(),
-            shared: Mutex::default(),
-            connecting: Default::default(),
+            shared: Default::default(),
             expects_http2: AtomicBool::new(true),
         }
     }
@@ -101,8 +147,12 @@ impl Pool {
             },
             None => request,
         };
-        let connected = self.connect(config, counters).await.map_err(|why| Failure::Unsent(why, None))?;
-        self.exchange_on(connected, config, request).await
+        let connected = if self.will_share(config) {
+            self.connect_shared(config, counters).await
+        } else {
+            self.connect(config, counters).await
+        };
+        self.exchange_on(connected.map_err(|why| Failure::Unsent(why, None))?, config, request).await
     }
 
     /// Closes what has been idle for too long.
@@ -121,6 +171,10 @@ impl Pool {
         &self.idle[telemetry::thread_number() % SHARDS]
     }
 
+    fn shared(&self) -> &Shared {
+        &self.shared[telemetry::thread_number() % SHARDS]
+    }
+
     /// The connection that was used last, since the others may yet become superfluous.
     fn kept(&self) -> Option<Connected> {
         if let Some((since, connection)) = self.idle().lock().pop()
@@ -128,11 +182,7 @@ impl Pool {
         {
             return Some(Connected::Http1(connection));
         }
-        let mut shared = self.shared.lock();
-        if shared.as_ref().is_some_and(|sender| sender.is_closed()) {
-            *shared = None;
-        }
-        shared.clone().map(Connected::Http2)
+        self.shared().open().map(Connected::Http2)
     }
 
     async fn exchange_on(
@@ -161,10 +211,10 @@ impl Pool {
                 // and hyper does not say which have left. RFC 9113 has a server that answers without
                 // the body reset the stream after its answer.
                 let response = sender.try_send_request(request).await.map_err(failure)?;
-                let (parts, mut body) = response.into_parts();
-                let mut answer = Vec::new();
-                poll_fn(|cx| collect(&mut body, &mut answer, cx)).await?;
-                Ok((parts, answer.into()))
+                let (head, mut body) = response.into_parts();
+                let mut collected = Collected::default();
+                poll_fn(|cx| collected.poll(&mut body, cx)).await?;
+                Ok(Answer { head, body: collected.bytes.into(), trailers: collected.trailers })
             }
         }
     }
@@ -177,19 +227,31 @@ impl Pool {
         }
     }
 
+    /// Makes the connection that this thread's requests share, or waits for whoever is making it. Right
+    /// after a failure nobody tries.
+    async fn connect_shared(&self, config: &Config, counters: &Arc<Counters>) -> Result<Connected, String> {
+        let shared = self.shared();
+        let connecting = timeout(config.connect_timeout, shared.connecting.lock()).await;
+        // Not counted as a failure where it takes too long: the one that is waited for is.
+        let mut backoff = connecting.map_err(|_| late(config))?;
+        if let Some(sender) = shared.open() {
+            return Ok(Connected::Http2(sender));
+        }
+        if !self.will_share(config) {
+            drop(backoff); // whoever held it has learnt otherwise
+            return self.connect(config, counters).await;
+        }
+        backoff.check()?;
+        let connected = self.connect(config, counters).await;
+        backoff.note(&connected);
+        if let Ok(Connected::Http2(sender)) = &connected {
+            *shared.sender.lock() = Some(sender.clone());
+        }
+        connected
+    }
+
     async fn connect(&self, config: &Config, counters: &Arc<Counters>) -> Result<Connected, String> {
         let deadline = Instant::now() + config.connect_timeout;
-        let late = |_| format!("no connection within {:?}", config.connect_timeout);
-        let _one_at_a_time = if self.will_share(config) {
-            // Not counted as a failure where it takes too long: the one that is waited for is.
-            let guard = timeout_at(deadline.into(), self.connecting.lock()).await.map_err(late)?;
-            if let Some(sender) = self.shared.lock().clone().filter(|sender| !sender.is_closed()) {
-                return Ok(Connected::Http2(sender));
-            }
-            self.will_share(config).then_some(guard) // whoever held it may have learnt otherwise
-        } else {
-            None
-        };
         let connecting = async {
             let tcp = dial(config, deadline).await?;
             match (&self.tls, &config.tls) {
@@ -200,7 +262,7 @@ impl Pool {
                 _ => Ok(Stream::Plain(tcp)),
             }
         };
-        let stream = timeout_at(deadline.into(), connecting).await.map_err(late);
+        let stream = timeout_at(deadline.into(), connecting).await.map_err(|_| late(config));
         let stream = stream.and_then(|connected| connected.map_err(|error: io::Error| error.to_string()));
         let stream = stream.inspect_err(|_| {
             counters.connect_failures.fetch_add(1, Relaxed);
@@ -216,15 +278,17 @@ impl Pool {
         };
         let (io, upload) = Io::new(stream, counters.clone());
         if speaks_http2 {
-            let sender = handshake_http2(io).await.map_err(|error| error.to_string())?;
-            *self.shared.lock() = Some(sender.clone());
-            Ok(Connected::Http2(sender))
+            handshake_http2(io).await.map(Connected::Http2).map_err(|error| error.to_string())
         } else {
             let (sender, connection) =
                 http1::Builder::new().handshake(io).await.map_err(|error| error.to_string())?;
             Ok(Connected::Http1(Http1 { sender, connection: Some(Box::pin(connection)), upload }))
         }
     }
+}
+
+fn late(config: &Config) -> String {
+    format!("no connection within {:?}", config.connect_timeout)
 }
 
 /// hyper gives a request back if it has not begun to write it.
@@ -276,7 +340,6 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Chunks>> {
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .keep_alive_while_idle(true)
-        .adaptive_window(true)
         .handshake(io)
         .await?;
     tokio::spawn(connection);
@@ -306,22 +369,22 @@ impl Http1 {
         })
         .await
         .map_err(failure)?;
-        let (parts, mut body) = response.into_parts();
-        let mut answer = Vec::new();
+        let (head, mut body) = response.into_parts();
+        let mut collected = Collected::default();
         poll_fn(|cx| {
-            if let Poll::Ready(collected) = collect(&mut body, &mut answer, cx) {
-                return Poll::Ready(collected);
+            if let Poll::Ready(end) = collected.poll(&mut body, cx) {
+                return Poll::Ready(end);
             }
             drive(connection, cx);
-            collect(&mut body, &mut answer, cx)
+            collected.poll(&mut body, cx)
         })
         .await?;
         // A proxy before the collector may say so without having passed anything on. A refusal is one
         // at any time.
-        if parts.status.is_success() && !self.upload.has_sent(body_bytes) {
+        if head.status.is_success() && !self.upload.has_sent(body_bytes) {
             return Err(Failure::Broken("success was answered before the whole batch was sent".to_owned()));
         }
-        Ok((parts, answer.into()))
+        Ok(Answer { head, body: collected.bytes.into(), trailers: collected.trailers })
     }
 
     /// Notices what happened while nobody looked: closed by the upstream, or bytes nobody asked for.
@@ -352,18 +415,26 @@ fn drive(connection: &mut Driven, cx: &mut Context<'_>) {
     }
 }
 
-fn collect(body: &mut Incoming, answer: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-    loop {
-        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-            None => return Poll::Ready(Ok(())),
-            Some(Err(error)) => return Poll::Ready(Err(Failure::Broken(error.to_string()))),
-            Some(Ok(frame)) => {
-                let data = frame.into_data().unwrap_or_default();
-                if answer.len() + data.len() > ANSWER_BYTES_MAX {
-                    // What matters of an answer stands at its beginning.
-                    return Poll::Ready(Ok(()));
-                }
-                answer.extend_from_slice(&data);
+/// What has come of an answer behind its head.
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Collected {
+    fn poll(&mut self, body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        loop {
+            let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Err(error)) => return Poll::Ready(Err(Failure::Broken(error.to_string()))),
+                Some(Ok(frame)) => frame,
+            };
+            match frame.into_data() {
+                // What matters of an answer stands at its beginning.
+                Ok(data) if self.bytes.len() + data.len() > ANSWER_BYTES_MAX => return Poll::Ready(Ok(())),
+                Ok(data) => self.bytes.extend_from_slice(&data),
+                Err(frame) => self.trailers = frame.into_trailers().ok(),
             }
         }
     }

@@ -1,23 +1,23 @@
 //! Send to an upstream: connections, deadline, retry. Reads the upstream's status and says an
 //! `Outcome`; knows nothing of what a sender is told.
 
+mod answer;
 mod connection;
 mod io;
 
+pub use answer::{Outcome, Status};
+
 use crate::{
-    otlp::{self, Chunks, Compression, Encoding, PartialSuccess, Signal},
+    otlp::{self, Chunks, Compression, Encoding, Protocol, Signal, grpc},
     tls,
 };
 use bytes::Bytes;
 use connection::{Failure, Pool};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header, response::Parts,
-    uri::Authority,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, uri::Authority};
 use std::{
     io::Write,
     sync::{Arc, atomic::AtomicU64},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 /// One destination.
@@ -35,7 +35,9 @@ pub struct Config {
     pub host: Authority,
     /// With it, TLS.
     pub tls: Option<tls::ClientMaterial>,
-    /// Which version is spoken.
+    /// What is spoken.
+    pub protocol: SendProtocol,
+    /// Which version of HTTP it is spoken over; gRPC: HTTP/2.
     pub http_version: HttpVersion,
     /// Headers of every request, credentials among them. They replace a sender's of the same name.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -58,6 +60,28 @@ pub enum HttpVersion {
     Http1,
     /// HTTP/2; without TLS by prior knowledge.
     Http2,
+}
+
+/// What is spoken with an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendProtocol {
+    /// OTLP/HTTP, in the encoding that a batch came in. The default.
+    Keep,
+    /// OTLP/HTTP, always in this encoding.
+    Http(Encoding),
+    /// OTLP/gRPC.
+    Grpc,
+}
+
+impl SendProtocol {
+    /// What a batch that came in this encoding leaves in.
+    pub fn of(self, came: Encoding) -> Protocol {
+        match self {
+            SendProtocol::Keep => Protocol::Http(came),
+            SendProtocol::Http(encoding) => Protocol::Http(encoding),
+            SendProtocol::Grpc => Protocol::Grpc,
+        }
+    }
 }
 
 /// What an upstream's bodies are compressed with.
@@ -85,11 +109,11 @@ impl SendCompression {
 pub struct Export<'a> {
     /// Which path.
     pub signal: Signal,
-    /// What the body is written in.
-    pub encoding: Encoding,
+    /// What is spoken.
+    pub protocol: Protocol,
     /// What the body is compressed with.
     pub compression: Compression,
-    /// The body as it is sent.
+    /// The message as it is sent, without gRPC's frame.
     pub body: Chunks,
     /// The sender's headers; what is not for an upstream is left out.
     pub headers: &'a HeaderMap,
@@ -99,68 +123,6 @@ pub struct Export<'a> {
     pub request_id: HeaderValue,
     /// When the sender's patience ends.
     pub deadline: Option<Instant>,
-}
-
-/// What became of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Taken, but for what `partial` says.
-    Delivered(Option<PartialSuccess>),
-    /// The batch is wrong; the upstream's words.
-    Rejected(String),
-    /// The batch is larger than the upstream takes.
-    TooLarge,
-    /// It cannot be taken now.
-    Busy {
-        /// 429, 502, 503 or 504.
-        status: StatusCode,
-        /// When the upstream wants to be asked again.
-        retry_after: Option<Duration>,
-        /// Its words.
-        message: String,
-    },
-    /// The upstream refuses us, whatever we send: the operator has to mend that.
-    Misconfigured(String),
-    /// The upstream failed for good; its words.
-    Failed(String),
-    /// No connection, so nothing was sent.
-    Unreachable(String),
-    /// The answer is missing or makes no sense.
-    Broken(String),
-    /// No answer in time.
-    Timeout,
-}
-
-impl Outcome {
-    /// The name in metrics and logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Outcome::Delivered(None) => "delivered",
-            Outcome::Delivered(Some(_)) => "partial",
-            Outcome::Rejected(_) => "rejected",
-            Outcome::TooLarge => "too_large",
-            Outcome::Busy { .. } => "busy",
-            Outcome::Misconfigured(_) => "misconfigured",
-            Outcome::Failed(_) => "failed",
-            Outcome::Unreachable(_) => "unreachable",
-            Outcome::Broken(_) => "broken",
-            Outcome::Timeout => "timeout",
-        }
-    }
-
-    /// Every name, for metrics.
-    pub const NAMES: [&'static str; 10] = [
-        "delivered",
-        "partial",
-        "rejected",
-        "too_large",
-        "busy",
-        "misconfigured",
-        "failed",
-        "unreachable",
-        "broken",
-        "timeout",
-    ];
 }
 
 /// What an operator may want to know of an upstream's connections, since the start.
@@ -219,22 +181,57 @@ impl Exporter {
         self.pool.sweep();
     }
 
+    /// What a batch in this encoding and compression leaves in.
+    pub fn form_of(&self, encoding: Encoding, compression: Compression) -> (Protocol, Compression) {
+        let protocol = self.config.protocol.of(encoding);
+        match (protocol, self.config.compression.of(compression)) {
+            // What HTTP calls deflate is nothing that gRPC's servers are known to read.
+            (Protocol::Grpc, Compression::Deflate) => (protocol, Compression::Gzip),
+            form => (protocol, form.1),
+        }
+    }
+
     /// Sends a request and reads what became of it, and the status that said so.
-    pub async fn send(&self, export: Export<'_>) -> (Outcome, Option<StatusCode>) {
-        let own = Instant::now() + self.config.request_timeout;
+    pub async fn send(&self, export: Export<'_>) -> (Outcome, Option<Status>) {
+        let now = Instant::now();
+        let own = now + self.config.request_timeout;
         let deadline = export.deadline.map_or(own, |deadline| deadline.min(own));
-        let encoding = export.encoding;
-        let request = self.request(export);
+        let protocol = export.protocol;
+        let request = match protocol {
+            Protocol::Http(encoding) => self.request(export, HeaderValue::from_static(encoding.media_type())),
+            Protocol::Grpc => match self.grpc_request(export, deadline.saturating_duration_since(now)) {
+                Some(request) => request,
+                None => return (Outcome::TooLarge, None),
+            },
+        };
         let exchange = self.pool.exchange(&self.config, &self.counters, request);
         match tokio::time::timeout_at(deadline.into(), exchange).await {
-            Ok(Ok((parts, body))) => (judge(&parts, &body, encoding), Some(parts.status)),
+            Ok(Ok(answer)) => {
+                let (outcome, status) = answer.read(protocol);
+                (outcome, Some(status))
+            }
             Ok(Err(Failure::Unsent(why, _))) => (Outcome::Unreachable(why), None),
             Ok(Err(Failure::Broken(why))) => (Outcome::Broken(why), None),
             Err(_) => (Outcome::Timeout, None),
         }
     }
 
-    fn request(&self, export: Export<'_>) -> Request<Chunks> {
+    /// `None` where the message is longer than a frame can be.
+    fn grpc_request(&self, mut export: Export<'_>, left: Duration) -> Option<Request<Chunks>> {
+        let compression = std::mem::replace(&mut export.compression, Compression::Identity);
+        let is_compressed = compression != Compression::Identity;
+        export.body = grpc::frame(std::mem::take(&mut export.body), is_compressed)?;
+        let mut request = self.request(export, grpc::MEDIA_TYPE);
+        let headers = request.headers_mut();
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(grpc::TIMEOUT, grpc::write_timeout(left));
+        if is_compressed {
+            headers.insert(grpc::ENCODING, HeaderValue::from_static(compression.name()));
+        }
+        Some(request)
+    }
+
+    fn request(&self, export: Export<'_>, media_type: HeaderValue) -> Request<Chunks> {
         let mut headers = HeaderMap::with_capacity(export.headers.len() + self.config.headers.len() + 4);
         let named = named_by_connection(export.headers);
         for (name, value) in export.headers {
@@ -245,7 +242,7 @@ impl Exporter {
                 headers.append(name, value.clone());
             }
         }
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(export.encoding.media_type()));
+        headers.insert(header::CONTENT_TYPE, media_type);
         if export.compression != Compression::Identity {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(export.compression.name()));
         }
@@ -298,7 +295,8 @@ fn is_for_upstreams(name: &HeaderName) -> bool {
         || OF_THE_SENDER.contains(name)
         || OTHERS.contains(&text)
         || text.starts_with("cf-")
-        || text.starts_with("x-forwarded-"))
+        || text.starts_with("x-forwarded-")
+        || text.starts_with("grpc-"))
 }
 
 /// RFC 9110, 7.6.1: what `Connection` names ends at this hop. Nearly always nothing: a tunnel says
@@ -312,7 +310,11 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<&str> {
 
 impl Config {
     fn uri(&self, signal: Signal) -> Uri {
-        let path = format!("{}{}", self.path_prefix, signal.path());
+        let path = match self.protocol {
+            SendProtocol::Grpc => signal.grpc_path(),
+            SendProtocol::Keep | SendProtocol::Http(_) => signal.path(),
+        };
+        let path = format!("{}{path}", self.path_prefix);
         path.parse().expect("invariant: the prefix was checked to be a path")
     }
 }
@@ -339,46 +341,4 @@ pub fn compress(compression: Compression, plain: &Bytes) -> std::io::Result<Byte
         }
         Compression::Zstd => zstd::bulk::compress(plain, 1)?.into(),
     })
-}
-
-/// Longest wait that is passed on from an upstream: a sender that waits longer has lost its queue.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
-
-/// Reads an upstream's answer. Each line stands in the table "What the upstreams answer" of the
-/// documentation; the words are those of real ones.
-fn judge(parts: &Parts, body: &[u8], encoding: Encoding) -> Outcome {
-    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if parts.status.is_success() {
-        return Outcome::Delivered(PartialSuccess::read(encoding, body));
-    }
-    let words = otlp::error_message(content_type, body);
-    match parts.status.as_u16() {
-        413 => Outcome::TooLarge,
-        // Tempo and the Collector
-        400 if words.contains("request body too large") => Outcome::TooLarge,
-        400 | 422 => Outcome::Rejected(words),
-        // Loki's own gRPC limit: it never will succeed, although 503 says "try again".
-        503 if words.contains("larger than max") => Outcome::TooLarge,
-        // Tempo without a tenant
-        503 if words.contains("no org id") => Outcome::Misconfigured(words),
-        429 | 502 | 503 | 504 => {
-            let retry_after = retry_after(&parts.headers);
-            Outcome::Busy { status: parts.status, retry_after, message: words }
-        }
-        500 | 501 => Outcome::Failed(words),
-        408 | 505.. => Outcome::Broken(words),
-        _ => Outcome::Misconfigured(words),
-    }
-}
-
-/// RFC 9110, 10.2.3: seconds or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match value.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).unwrap_or_default()
-        }
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
 }

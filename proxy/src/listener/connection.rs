@@ -5,9 +5,7 @@ use super::{
     Body, Config, Counters, DRAIN_GRACE, Limits, Service, Workers,
     io::{Io, Stream},
 };
-use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
-use http_body_util::Full;
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -152,7 +150,7 @@ impl Connection {
     }
 
     /// Whether answers announce the end of the connection.
-    fn drains(&self) -> bool {
+    pub fn drains(&self) -> bool {
         self.order.load(SeqCst) >= ORDER_DRAIN
     }
 
@@ -386,7 +384,7 @@ async fn answer<S: Service>(
     connection: Arc<Connection>,
     service: Arc<S>,
     ambiguous_length: bool,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<S::Answer>, Infallible> {
     let _under_way = connection.request_began();
     let is_http1 = request.version() < Version::HTTP_2;
     let request = request.map(|incoming| Body::new(incoming, &connection));

@@ -19,11 +19,11 @@ use bind::Accepted;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Request, Response};
-use http_body_util::Full;
 use io::Stream;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
+    convert::Infallible,
     future::Future,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -41,6 +41,9 @@ use tokio_rustls::TlsAcceptor;
 
 /// What answers the requests of a listener.
 pub trait Service: Send + Sync + 'static {
+    /// What it answers with.
+    type Answer: http_body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static;
+
     /// Answers a request. `ambiguous_length`: its head gave two lengths, so that whoever is in front
     /// may have read another request than this one; it has to be refused.
     fn call(
@@ -48,7 +51,7 @@ pub trait Service: Send + Sync + 'static {
         request: Request<Body>,
         connection: &Connection,
         ambiguous_length: bool,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send;
+    ) -> impl Future<Output = Response<Self::Answer>> + Send;
 
     /// Whether the peer speaks for others, so that the limit for one client is not for it.
     fn is_proxy(&self, peer: Peer) -> bool;
@@ -410,12 +413,14 @@ impl<S: Service> Listener<S> {
 struct Latest<S>(Arc<Listener<S>>);
 
 impl<S: Service> Service for Latest<S> {
+    type Answer = S::Answer;
+
     async fn call(
         &self,
         request: Request<Body>,
         connection: &Connection,
         ambiguous_length: bool,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<S::Answer> {
         let service = self.0.current.load().service.clone();
         service.call(request, connection, ambiguous_length).await
     }

@@ -1,13 +1,19 @@
-//! Answers: made here in the sender's encoding, whatever an upstream said in its own.
+//! Answers: made here in what the sender speaks, whatever an upstream said in its own.
 
 use super::{
-    Encoding, Refusal, Signal,
+    Encoding, Protocol, Refusal, Signal, grpc,
     wire::{Reader, Value, put_bytes, put_number},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body::{Body, Frame, SizeHint};
 use serde_json::json;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 /// What an upstream took only in part, or took with a warning (`Export*PartialSuccess`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +26,8 @@ pub struct PartialSuccess {
 
 /// The header of a request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What a body may be compressed with.
+const COMPRESSIONS: HeaderValue = HeaderValue::from_static("gzip, zstd, deflate");
 const CHALLENGE_BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"tollgate\", charset=\"UTF-8\"");
 const CHALLENGE_BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"tollgate\"");
 
@@ -98,10 +106,8 @@ impl PartialSuccess {
     }
 }
 
-/// Reads the message of an upstream's `google.rpc.Status`, or its plain text: at most this many
-/// characters of it, and nothing that could break a line.
+/// Reads the message of an upstream's `google.rpc.Status`, or its plain text, made [`printable`].
 pub fn error_message(content_type: Option<&str>, body: &[u8]) -> String {
-    const CHARACTERS_MAX: usize = 512;
     let is = |part: &str| content_type.is_some_and(|value| value.contains(part));
     let text = if is("json") {
         let status = serde_json::from_slice::<serde_json::Value>(body).ok();
@@ -112,7 +118,13 @@ pub fn error_message(content_type: Option<&str>, body: &[u8]) -> String {
         None
     };
     let text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-    let printable = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    printable(&text)
+}
+
+/// An upstream's words, cut to 512 characters and with nothing in them that could break a line.
+pub fn printable(words: &str) -> String {
+    const CHARACTERS_MAX: usize = 512;
+    let printable = words.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
     printable.take(CHARACTERS_MAX).collect()
 }
 
@@ -124,6 +136,46 @@ fn status_message(body: &[u8]) -> Option<String> {
         }
     }
     None
+}
+
+/// An answer's bytes, and over gRPC what follows them.
+#[derive(Debug, Default)]
+pub struct AnswerBody {
+    data: Bytes,
+    trailers: Option<Box<HeaderMap>>,
+}
+
+impl From<Bytes> for AnswerBody {
+    fn from(data: Bytes) -> Self {
+        Self { data, trailers: None }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if !self.data.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.data)))));
+        }
+        Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty() && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.trailers {
+            // A length is no part of gRPC's answers.
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(self.data.len() as u64),
+        }
+    }
 }
 
 /// Makes answers; knows the headers that each of them carries.
@@ -142,27 +194,55 @@ impl Answers {
     pub fn success(
         &self,
         signal: Signal,
-        encoding: Encoding,
+        protocol: Protocol,
         partial: Option<&PartialSuccess>,
         request_id: HeaderValue,
-    ) -> Response<Full<Bytes>> {
-        let body = match (partial, encoding) {
-            (Some(partial), _) => partial.encode(signal, encoding),
+    ) -> Response<AnswerBody> {
+        let message = match (partial, protocol.encoding()) {
+            (Some(partial), encoding) => partial.encode(signal, encoding),
             (None, Encoding::Protobuf) => Bytes::new(),
             (None, Encoding::Json) => Bytes::from_static(b"{}"),
         };
-        self.response(StatusCode::OK, encoding, body, request_id)
+        match protocol {
+            Protocol::Http(encoding) => self.http(StatusCode::OK, encoding, message, request_id),
+            Protocol::Grpc => self.grpc_success(message, request_id),
+        }
     }
 
-    /// The refusal as a `google.rpc.Status` in the sender's encoding.
+    /// A message over gRPC, and that it is all.
+    pub fn grpc_success(&self, message: Bytes, request_id: HeaderValue) -> Response<AnswerBody> {
+        let framed = grpc::frame(message.into(), false);
+        let framed = framed.expect("invariant: what is answered is shorter than 4 GiB");
+        self.grpc(
+            AnswerBody { data: framed.to_bytes(), trailers: Some(Box::new(grpc::Status::ok())) },
+            request_id,
+        )
+    }
+
+    /// The refusal as a `google.rpc.Status` in the sender's encoding; over gRPC as its status.
     pub fn refusal(
+        &self,
+        refusal: &Refusal,
+        protocol: Protocol,
+        request_id: HeaderValue,
+    ) -> Response<AnswerBody> {
+        match protocol {
+            Protocol::Http(encoding) => self.http_refusal(refusal, encoding, request_id),
+            Protocol::Grpc => self.grpc_refusal(refusal, request_id),
+        }
+    }
+
+    fn http_refusal(
         &self,
         refusal: &Refusal,
         encoding: Encoding,
         request_id: HeaderValue,
-    ) -> Response<Full<Bytes>> {
-        let body = status(refusal, encoding);
-        let mut response = self.response(refusal.status(), encoding, body, request_id);
+    ) -> Response<AnswerBody> {
+        let body = match encoding {
+            Encoding::Protobuf => status_protobuf(refusal, refusal.code(), None),
+            Encoding::Json => status_json(refusal),
+        };
+        let mut response = self.http(refusal.status(), encoding, body, request_id);
         let headers = response.headers_mut();
         if let Some(wait) = refusal.retry_after() {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -181,65 +261,99 @@ impl Answers {
                 headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
             }
             Refusal::ContentEncoding(_) => {
-                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd, deflate"));
+                headers.insert(header::ACCEPT_ENCODING, COMPRESSIONS);
             }
             _ => {}
         }
         response
     }
 
-    fn response(
+    /// Trailers alone, as the protocol calls an answer without a message.
+    fn grpc_refusal(&self, refusal: &Refusal, request_id: HeaderValue) -> Response<AnswerBody> {
+        let code = refusal.grpc_code();
+        let mut response = self.grpc(AnswerBody::default(), request_id);
+        let headers = response.headers_mut();
+        let details = status_protobuf(refusal, code, refusal.retry_after());
+        grpc::Status::write(headers, code, &refusal.message(), &details);
+        if matches!(refusal, Refusal::ContentEncoding(_)) {
+            headers.insert(grpc::ACCEPT_ENCODING, COMPRESSIONS);
+        }
+        response
+    }
+
+    fn http(
         &self,
         status: StatusCode,
         encoding: Encoding,
         body: Bytes,
         request_id: HeaderValue,
-    ) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(body));
+    ) -> Response<AnswerBody> {
+        let media_type = HeaderValue::from_static(encoding.media_type());
+        let mut response = self.response(AnswerBody::from(body), media_type, request_id);
         *response.status_mut() = status;
+        response
+    }
+
+    fn grpc(&self, body: AnswerBody, request_id: HeaderValue) -> Response<AnswerBody> {
+        self.response(body, grpc::MEDIA_TYPE, request_id)
+    }
+
+    fn response(
+        &self,
+        body: AnswerBody,
+        media_type: HeaderValue,
+        request_id: HeaderValue,
+    ) -> Response<AnswerBody> {
+        let mut response = Response::new(body);
         let mut headers = self.every.clone();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoding.media_type()));
+        headers.insert(header::CONTENT_TYPE, media_type);
         headers.insert(REQUEST_ID, request_id);
         *response.headers_mut() = headers;
         response
     }
 }
 
-/// `google.rpc.Status`; a malformed body carries `google.rpc.BadRequest` details, as the
-/// specification asks for.
-fn status(refusal: &Refusal, encoding: Encoding) -> Bytes {
-    const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
+const BAD_REQUEST: &str = "type.googleapis.com/google.rpc.BadRequest";
+
+/// What of the request is wrong: a malformed body's answer carries `google.rpc.BadRequest` details, as
+/// the specification asks for.
+fn violation(refusal: &Refusal) -> Option<&'static str> {
+    matches!(refusal, Refusal::Malformed(_)).then_some("body")
+}
+
+/// `google.rpc.Status`; with `retry_after`, a `google.rpc.RetryInfo` among its details.
+fn status_protobuf(refusal: &Refusal, code: u32, retry_after: Option<Duration>) -> Bytes {
     let message = refusal.message();
-    let violation = matches!(refusal, Refusal::Malformed(_)).then_some("body");
-    match encoding {
-        Encoding::Protobuf => {
-            let mut status = Vec::with_capacity(message.len() + 16);
-            put_number(&mut status, 1, u64::from(refusal.code()));
-            put_bytes(&mut status, 2, message.as_bytes());
-            if let Some(field) = violation {
-                let mut detail = Vec::new();
-                put_bytes(&mut detail, 1, field.as_bytes());
-                put_bytes(&mut detail, 2, message.as_bytes());
-                let mut bad_request = Vec::new();
-                put_bytes(&mut bad_request, 1, &detail);
-                let mut any = Vec::new();
-                put_bytes(&mut any, 1, BAD_REQUEST.as_bytes());
-                put_bytes(&mut any, 2, &bad_request);
-                put_bytes(&mut status, 3, &any);
-            }
-            status.into()
-        }
-        Encoding::Json => {
-            let mut status = json!({ "code": refusal.code(), "message": message });
-            if let Some(field) = violation {
-                status["details"] = json!([{
-                    "@type": BAD_REQUEST,
-                    "fieldViolations": [{ "field": field, "description": message }],
-                }]);
-            }
-            status.to_string().into()
-        }
+    let mut status = Vec::with_capacity(message.len() + 16);
+    put_number(&mut status, 1, u64::from(code));
+    put_bytes(&mut status, 2, message.as_bytes());
+    if let Some(field) = violation(refusal) {
+        let mut detail = Vec::new();
+        put_bytes(&mut detail, 1, field.as_bytes());
+        put_bytes(&mut detail, 2, message.as_bytes());
+        let mut bad_request = Vec::new();
+        put_bytes(&mut bad_request, 1, &detail);
+        let mut any = Vec::new();
+        put_bytes(&mut any, 1, BAD_REQUEST.as_bytes());
+        put_bytes(&mut any, 2, &bad_request);
+        put_bytes(&mut status, 3, &any);
     }
+    if let Some(wait) = retry_after {
+        grpc::put_retry_info(&mut status, 3, wait);
+    }
+    status.into()
+}
+
+fn status_json(refusal: &Refusal) -> Bytes {
+    let message = refusal.message();
+    let mut status = json!({ "code": refusal.code(), "message": message });
+    if let Some(field) = violation(refusal) {
+        status["details"] = json!([{
+            "@type": BAD_REQUEST,
+            "fieldViolations": [{ "field": field, "description": message }],
+        }]);
+    }
+    status.to_string().into()
 }
 
 #[cfg(test)]

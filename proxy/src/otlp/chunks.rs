@@ -36,6 +36,35 @@ impl Chunks {
         }
     }
 
+    /// Adds a piece to the front.
+    pub fn push_front(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.length += piece.len();
+            self.pieces.push_front(piece);
+        }
+    }
+
+    /// Takes as many bytes from the front as there is room for. False, and nothing is taken, where there
+    /// are not that many.
+    pub fn take_front(&mut self, room: &mut [u8]) -> bool {
+        if self.length < room.len() {
+            return false;
+        }
+        self.length -= room.len();
+        let mut filled = 0;
+        while filled < room.len()
+            && let Some(mut piece) = self.pieces.pop_front()
+        {
+            let taken = piece.split_to(piece.len().min(room.len() - filled));
+            room[filled..][..taken.len()].copy_from_slice(&taken);
+            filled += taken.len();
+            if !piece.is_empty() {
+                self.pieces.push_front(piece);
+            }
+        }
+        true
+    }
+
     /// The pieces in turn; none of them is empty.
     pub fn pieces(&self) -> vec_deque::Iter<'_, Bytes> {
         self.pieces.iter()

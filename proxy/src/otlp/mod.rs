@@ -1,4 +1,4 @@
-//! The protocol: routes, encodings, bodies and answers of OTLP/HTTP.
+//! The protocol: routes, encodings, bodies and answers of OTLP/HTTP and OTLP/gRPC.
 //!
 //! This room is the only home of the status codes that a sender sees, and it knows nothing of
 //! tenants, limits or upstreams: what they decide reaches it as a [`Refusal`].
@@ -10,18 +10,19 @@ mod answer;
 mod body;
 mod chunks;
 pub mod document;
+pub mod grpc;
 mod json;
 mod refusal;
 mod route;
 mod wire;
 
-pub use answer::{Answers, PartialSuccess, REQUEST_ID, error_message};
+pub use answer::{AnswerBody, Answers, PartialSuccess, REQUEST_ID, error_message, printable};
 pub use body::{BodyLimits, inflate, read};
 pub use chunks::Chunks;
 pub use document::Document;
 pub use json::{count_records, is_empty};
 pub use refusal::Refusal;
-pub use route::{Doors, Route, encoding_of, route};
+pub use route::{Doors, Route, protocol_of, route};
 
 use std::fmt;
 
@@ -92,6 +93,25 @@ impl Encoding {
         match self {
             Encoding::Protobuf => "protobuf",
             Encoding::Json => "json",
+        }
+    }
+}
+
+/// What is spoken with a sender or an upstream. The names are those of `OTEL_EXPORTER_OTLP_PROTOCOL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// `http/protobuf` or `http/json`.
+    Http(Encoding),
+    /// `grpc`: protobuf in frames.
+    Grpc,
+}
+
+impl Protocol {
+    /// How its messages are written.
+    pub const fn encoding(self) -> Encoding {
+        match self {
+            Protocol::Http(encoding) => encoding,
+            Protocol::Grpc => Encoding::Protobuf,
         }
     }
 }

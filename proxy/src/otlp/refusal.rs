@@ -1,6 +1,6 @@
 //! Every reason for which a sender is refused, and what each is told: the one place that knows.
 
-use super::{EmptyBody, Signal};
+use super::{EmptyBody, Encoding, Signal, grpc::code};
 use http::StatusCode;
 use std::{borrow::Cow, time::Duration};
 
@@ -17,8 +17,19 @@ pub enum Refusal {
     UnknownPath(&'static str),
     /// An OTLP path, but not a POST.
     Method(Signal),
+    /// A service of which no health is known.
+    UnknownService,
     /// A media type that OTLP/HTTP does not know, or none.
     ContentType(Option<String>),
+    /// gRPC over HTTP/1.1, as what stands in between may make of it.
+    GrpcWithoutHttp2,
+    /// The upstream wants another encoding, and there is none of this signal's batches.
+    NotTranscoded {
+        /// What it carries.
+        signal: Signal,
+        /// What it came in.
+        came: Encoding,
+    },
     /// A compression that we do not read.
     ContentEncoding(String),
     /// A head that two readers may understand differently.
@@ -88,26 +99,15 @@ pub enum Refusal {
     UpstreamTimeout,
 }
 
-/// `google.rpc.Code`
-mod code {
-    pub(super) const INVALID_ARGUMENT: u32 = 3;
-    pub(super) const DEADLINE_EXCEEDED: u32 = 4;
-    pub(super) const NOT_FOUND: u32 = 5;
-    pub(super) const PERMISSION_DENIED: u32 = 7;
-    pub(super) const RESOURCE_EXHAUSTED: u32 = 8;
-    pub(super) const UNIMPLEMENTED: u32 = 12;
-    pub(super) const INTERNAL: u32 = 13;
-    pub(super) const UNAVAILABLE: u32 = 14;
-    pub(super) const UNAUTHENTICATED: u32 = 16;
-}
-
 impl Refusal {
     /// The status. By the specification a sender tries again after 429, 502, 503 and 504 only.
     pub fn status(&self) -> StatusCode {
         use Refusal::*;
         match self {
-            ContentType(_) | ContentEncoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            UnknownPath(_) => StatusCode::NOT_FOUND,
+            ContentType(_) | ContentEncoding(_) | GrpcWithoutHttp2 | NotTranscoded { .. } => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
+            UnknownPath(_) | UnknownService => StatusCode::NOT_FOUND,
             Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             BadHead(_) | Malformed(_) | Rejected(_) | BodyBroken => StatusCode::BAD_REQUEST,
             BodyLost(EmptyBody::Retry) => StatusCode::SERVICE_UNAVAILABLE,
@@ -129,6 +129,16 @@ impl Refusal {
     /// Whether the sender tries again by the specification.
     pub fn is_passing(&self) -> bool {
         matches!(self.status().as_u16(), 429 | 502..=504)
+    }
+
+    /// The code of a gRPC answer. OTLP's table of codes to try again after agrees with
+    /// [`is_passing`](Self::is_passing), RESOURCE_EXHAUSTED by the `RetryInfo` that goes with it.
+    pub fn grpc_code(&self) -> u32 {
+        use Refusal::*;
+        match self {
+            UnknownPath(_) | Method(_) | GrpcWithoutHttp2 | ContentEncoding(_) => code::UNIMPLEMENTED,
+            _ => self.code(),
+        }
     }
 
     /// The `google.rpc.Code` that goes with the status.
@@ -163,6 +173,15 @@ impl Refusal {
         use Refusal::*;
         match self {
             UnknownPath(hint) => format!("no such path: {hint}").into(),
+            GrpcWithoutHttp2 => {
+                "gRPC needs HTTP/2 all the way, which a tunnel or a proxy on it does not give: \
+                                 set the exporter's protocol to http/protobuf"
+                    .into()
+            }
+            UnknownService => "no such service".into(),
+            NotTranscoded { signal, came } => {
+                format!("the destination takes {signal} in another encoding than {}", came.name()).into()
+            }
             Method(signal) => format!("{signal} are sent with POST").into(),
             ContentType(None) => {
                 "the Content-Type is missing: application/x-protobuf or application/json".into()
@@ -221,7 +240,10 @@ impl Refusal {
         match self {
             UnknownPath(_)
             | Method(_)
+            | UnknownService
             | ContentType(_)
+            | GrpcWithoutHttp2
+            | NotTranscoded { .. }
             | ContentEncoding(_)
             | BadHead(_)
             | Malformed(_)
@@ -247,8 +269,11 @@ impl Refusal {
         use Refusal::*;
         match self {
             UnknownPath(_) => "unknown_path",
+            UnknownService => "unknown_service",
             Method(_) => "method",
             ContentType(_) => "content_type",
+            GrpcWithoutHttp2 => "grpc_without_http2",
+            NotTranscoded { .. } => "not_transcoded",
             ContentEncoding(_) => "content_encoding",
             BadHead(_) => "bad_head",
             Malformed(_) => "malformed",

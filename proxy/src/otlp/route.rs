@@ -1,8 +1,8 @@
 //! A request's head → which signal, for which door, in which encoding and compression.
 
-use super::{Compression, Encoding, Refusal, Signal};
-use http::{HeaderMap, Method, header, request::Parts};
-use std::collections::HashSet;
+use super::{Compression, Encoding, Protocol, Refusal, Signal, grpc};
+use http::{HeaderMap, HeaderName, Method, Version, header, request::Parts};
+use std::{collections::HashSet, time::Duration};
 
 /// The paths of a listener: where the OTLP paths are found besides the root.
 #[derive(Debug, Clone, Default)]
@@ -21,18 +21,20 @@ pub struct Route<'a> {
     /// The tenant's own prefix, where the path has one.
     pub prefix: Option<&'a str>,
     /// How the message is written, and how it is to be answered.
-    pub encoding: Encoding,
-    /// How the body is compressed.
+    pub protocol: Protocol,
+    /// How the body is compressed; over gRPC, how the message may be, which says so itself.
     pub compression: Compression,
+    /// How long the sender waits, where it says so.
+    pub timeout: Option<Duration>,
 }
 
-/// The encoding a request's answer is written in, as far as its `Content-Type` tells; JSON where it
-/// tells nothing, because a person may be reading.
-pub fn encoding_of(headers: &HeaderMap) -> Encoding {
+/// What a request is answered in, as far as its `Content-Type` tells; JSON where it tells nothing,
+/// because a person may be reading.
+pub fn protocol_of(headers: &HeaderMap) -> Protocol {
     match content_type(headers) {
-        Some(Ok(encoding)) => encoding,
-        Some(Err(other)) if other.contains("proto") => Encoding::Protobuf,
-        _ => Encoding::Json,
+        Some(Ok(protocol)) => protocol,
+        Some(Err(other)) if other.contains("proto") => Protocol::Http(Encoding::Protobuf),
+        _ => Protocol::Http(Encoding::Json),
     }
 }
 
@@ -43,22 +45,51 @@ pub fn encoding_of(headers: &HeaderMap) -> Encoding {
 pub fn route<'a>(head: &'a Parts, doors: &Doors) -> Result<Route<'a>, Refusal> {
     check_framing(head)?;
     let path = head.uri.path();
-    let (signal, prefix) = doors.find(path).ok_or_else(|| Refusal::UnknownPath(hint(path)))?;
+    let content_type = content_type(&head.headers);
+    if content_type == Some(Ok(Protocol::Grpc)) {
+        return grpc_route(head, doors);
+    }
+    let (signal, prefix) = doors.find(path, Signal::path).ok_or_else(|| Refusal::UnknownPath(hint(path)))?;
     if head.method != Method::POST {
         return Err(Refusal::Method(signal));
     }
-    let encoding = match content_type(&head.headers) {
-        Some(Ok(encoding)) => encoding,
+    let protocol = match content_type {
+        Some(Ok(protocol)) => protocol,
         Some(Err(other)) => return Err(Refusal::ContentType(Some(other.to_owned()))),
         None => return Err(Refusal::ContentType(None)),
     };
-    Ok(Route { signal, prefix, encoding, compression: compression(&head.headers)? })
+    let compression = compression(&head.headers, &header::CONTENT_ENCODING)?;
+    Ok(Route { signal, prefix, protocol, compression, timeout: None })
+}
+
+fn grpc_route<'a>(head: &'a Parts, doors: &Doors) -> Result<Route<'a>, Refusal> {
+    if head.version != Version::HTTP_2 {
+        return Err(Refusal::GrpcWithoutHttp2);
+    }
+    let path = head.uri.path();
+    let hint = "gRPC has the Export methods of LogsService, TraceService and MetricsService";
+    let (signal, prefix) = doors.find(path, Signal::grpc_path).ok_or(Refusal::UnknownPath(hint))?;
+    if head.method != Method::POST {
+        return Err(Refusal::Method(signal));
+    }
+    let timeout = match head.headers.get(grpc::TIMEOUT) {
+        None => None,
+        Some(value) => {
+            Some(grpc::read_timeout(value).ok_or(Refusal::BadHead("a grpc-timeout that is none"))?)
+        }
+    };
+    let compression = compression(&head.headers, &grpc::ENCODING)?;
+    Ok(Route { signal, prefix, protocol: Protocol::Grpc, compression, timeout })
 }
 
 impl Doors {
-    fn find<'a>(&self, path: &'a str) -> Option<(Signal, Option<&'a str>)> {
+    fn find<'a>(
+        &self,
+        path: &'a str,
+        path_of: impl Fn(Signal) -> &'static str,
+    ) -> Option<(Signal, Option<&'a str>)> {
         let (signal, prefix) =
-            Signal::ALL.iter().find_map(|&signal| Some((signal, path.strip_suffix(signal.path())?)))?;
+            Signal::ALL.iter().find_map(|&signal| Some((signal, path.strip_suffix(path_of(signal))?)))?;
         let own = self
             .aliases
             .iter()
@@ -76,7 +107,8 @@ impl Doors {
 /// What a sender that missed the path may have meant.
 fn hint(path: &str) -> &'static str {
     if path.starts_with("/opentelemetry.proto.collector.") {
-        "this is an OTLP/gRPC path; set the exporter's protocol to http/protobuf"
+        "this is a path of OTLP/gRPC, whose Content-Type is application/grpc; over HTTP send to /v1/logs, \
+         /v1/traces or /v1/metrics"
     } else if path == "/" || path.is_empty() {
         "the path is missing; send to /v1/logs, /v1/traces or /v1/metrics"
     } else if path.ends_with('/') {
@@ -105,18 +137,22 @@ fn check_framing(head: &Parts) -> Result<(), Refusal> {
 }
 
 /// `None`: there is none. `Err`: another one.
-fn content_type(headers: &HeaderMap) -> Option<Result<Encoding, &str>> {
+fn content_type(headers: &HeaderMap) -> Option<Result<Protocol, &str>> {
     let value = headers.get(header::CONTENT_TYPE)?;
     let media_type = value.to_str().unwrap_or("(not text)").split(';').next().unwrap_or_default().trim();
-    let known = [Encoding::Protobuf, Encoding::Json];
-    let encoding = known.into_iter().find(|known| media_type.eq_ignore_ascii_case(known.media_type()));
-    Some(encoding.ok_or(media_type))
+    let is = |known: &str| media_type.eq_ignore_ascii_case(known);
+    Some(match media_type {
+        _ if is(Encoding::Protobuf.media_type()) => Ok(Protocol::Http(Encoding::Protobuf)),
+        _ if is(Encoding::Json.media_type()) => Ok(Protocol::Http(Encoding::Json)),
+        _ if is("application/grpc") || is("application/grpc+proto") => Ok(Protocol::Grpc),
+        other => Err(other),
+    })
 }
 
-fn compression(headers: &HeaderMap) -> Result<Compression, Refusal> {
-    let mut named = headers.get_all(header::CONTENT_ENCODING).iter();
+fn compression(headers: &HeaderMap, name: &HeaderName) -> Result<Compression, Refusal> {
+    let mut named = headers.get_all(name).iter();
     let (Some(value), None) = (named.next(), named.next()) else {
-        return match headers.contains_key(header::CONTENT_ENCODING) {
+        return match headers.contains_key(name) {
             true => Err(Refusal::ContentEncoding("several at once".to_owned())),
             false => Ok(Compression::Identity),
         };
@@ -161,7 +197,7 @@ mod tests {
             ("/", None),
         ];
         for (path, expected) in cases {
-            assert_eq!(doors().find(path), expected, "{path}");
+            assert_eq!(doors().find(path, Signal::path), expected, "{path}");
         }
     }
 
@@ -169,29 +205,29 @@ mod tests {
         method: &str,
         uri: &str,
         lines: &[(&str, &str)],
-    ) -> Result<(Signal, Encoding, Compression), String> {
+    ) -> Result<(Signal, Protocol, Compression), String> {
         let mut request = Request::builder().method(method).uri(uri).header("host", "x");
         for (name, value) in lines {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
         route(&head, &doors())
-            .map(|route| (route.signal, route.encoding, route.compression))
+            .map(|route| (route.signal, route.protocol, route.compression))
             .map_err(|refusal| refusal.reason().to_owned())
     }
 
     #[test]
     fn media_types_and_compressions_are_read_in_any_case() {
         let json = ("content-type", "Application/JSON; charset=utf-8");
-        let expected = Ok((Signal::Logs, Encoding::Json, Compression::Gzip));
+        let expected = Ok((Signal::Logs, Protocol::Http(Encoding::Json), Compression::Gzip));
         assert_eq!(routed("POST", "/v1/logs", &[json, ("content-encoding", "GZip")]), expected);
         let protobuf = ("content-type", "application/x-protobuf");
-        let expected = Ok((Signal::Traces, Encoding::Protobuf, Compression::Zstd));
+        let expected = Ok((Signal::Traces, Protocol::Http(Encoding::Protobuf), Compression::Zstd));
         assert_eq!(
             routed("POST", "http://otlp.example.com/v1/traces", &[protobuf, ("content-encoding", "zstd")]),
             expected
         );
-        let expected = Ok((Signal::Traces, Encoding::Protobuf, Compression::Identity));
+        let expected = Ok((Signal::Traces, Protocol::Http(Encoding::Protobuf), Compression::Identity));
         assert_eq!(routed("POST", "/v1/traces", &[protobuf, ("content-encoding", "identity")]), expected);
     }
 
@@ -204,7 +240,7 @@ mod tests {
             ("POST", "/v2/logs", &[protobuf], "unknown_path"),
             ("POST", "/v1/logs", &[], "content_type"),
             ("POST", "/v1/logs", &[("content-type", "text/plain")], "content_type"),
-            ("POST", "/v1/logs", &[("content-type", "application/grpc")], "content_type"),
+            ("POST", "/v1/logs", &[("content-type", "application/grpc")], "grpc_without_http2"),
             ("POST", "/v1/logs", &[protobuf, ("content-encoding", "br")], "content_encoding"),
             ("POST", "/v1/logs", &[protobuf, ("content-encoding", "gzip, gzip")], "content_encoding"),
             ("POST", "/v1/logs", &[protobuf, ("host", "y")], "bad_head"),

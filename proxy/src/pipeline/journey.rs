@@ -2,13 +2,13 @@
 
 use super::{
     DoorConfig,
-    state::{State, Tenant, Upstream},
+    state::{Shared, State, Tenant, Upstream},
 };
 use crate::{
     client::Client,
-    exporter::{Export, Outcome},
+    exporter::{self, Export, Outcome},
     listener::{Body, Peer},
-    otlp::{Compression, Encoding, Refusal, Route, Signal},
+    otlp::{Compression, Protocol, Refusal, Route, Signal, grpc},
     telemetry::{self, Access, Steps, access::Refused},
     tenant::Known,
 };
@@ -37,7 +37,7 @@ pub(super) struct Journey {
     tenant: Option<Arc<Tenant>>,
     known: Option<Arc<Known>>,
     signal: Option<Signal>,
-    encoding: Option<Encoding>,
+    protocol: Option<Protocol>,
     compression: Option<Compression>,
     bytes: u64,
     bytes_inflated: u64,
@@ -45,9 +45,10 @@ pub(super) struct Journey {
     /// Of the records, those that a partial success names.
     rejected: u64,
     upstream: Option<Arc<Upstream>>,
-    upstream_status: Option<StatusCode>,
+    upstream_status: Option<exporter::Status>,
     exporting: bool,
     status: Option<StatusCode>,
+    grpc_status: Option<u32>,
     outcome: telemetry::Outcome,
     refused: Option<Refused>,
 }
@@ -55,12 +56,10 @@ pub(super) struct Journey {
 impl Journey {
     pub(super) fn begin(state: &Arc<State>, door: &DoorConfig, request: &Request<Body>) -> Self {
         let now = Instant::now();
-        let shared = &state.shared;
-        let id = u64::from(shared.id_prefix) << 32 | shared.next_id.fetch_add(1, Relaxed) & 0xffff_ffff;
         Self {
             state: state.clone(),
             listener: door.listener.clone(),
-            id: hex(id),
+            id: next_id(&state.shared),
             method: request.method().clone(),
             version: request.version(),
             began: now,
@@ -71,7 +70,7 @@ impl Journey {
             tenant: None,
             known: None,
             signal: None,
-            encoding: None,
+            protocol: None,
             compression: None,
             bytes: 0,
             bytes_inflated: 0,
@@ -81,6 +80,7 @@ impl Journey {
             upstream_status: None,
             exporting: false,
             status: None,
+            grpc_status: None,
             outcome: telemetry::Outcome::Aborted,
             refused: None,
         }
@@ -91,7 +91,7 @@ impl Journey {
     }
 
     pub(super) fn request_id(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.id).expect("invariant: hexadecimal digits are a header value")
+        id_header(&self.id)
     }
 
     pub(super) fn client(&mut self, client: Client, headers: &HeaderMap) {
@@ -103,7 +103,7 @@ impl Journey {
 
     pub(super) fn route(&mut self, route: &Route<'_>) {
         self.signal = Some(route.signal);
-        self.encoding = Some(route.encoding);
+        self.protocol = Some(route.protocol);
         self.compression = Some(route.compression);
     }
 
@@ -142,12 +142,14 @@ impl Journey {
         outcome
     }
 
-    /// The answer is made.
-    pub(super) fn end(&mut self, status: StatusCode, refusal: Option<&Refusal>) {
+    /// The answer is made, in this protocol.
+    pub(super) fn end(&mut self, protocol: Protocol, refusal: Option<&Refusal>) {
         if refusal == Some(&Refusal::BodyBroken) {
             return; // nobody is left to be refused: aborted
         }
-        self.status = Some(status);
+        self.status = Some(refusal.map_or(StatusCode::OK, Refusal::status));
+        self.grpc_status =
+            (protocol == Protocol::Grpc).then(|| refusal.map_or(grpc::code::OK, Refusal::grpc_code));
         self.refused = refusal.map(|refusal| Refused { by: refusal.room(), reason: refusal.reason() });
         self.outcome = match refusal {
             None if self.upstream.is_some() => telemetry::Outcome::Delivered,
@@ -197,15 +199,23 @@ impl Drop for Journey {
             tenant: self.tenant.as_ref().map(|tenant| &*tenant.config.name),
             credential: self.known.as_ref().map(|known| &*known.name),
             signal: self.signal,
-            encoding: self.encoding,
+            encoding: self.protocol.map(Protocol::encoding),
             compression: self.compression,
             status: self.status.map(|status| status.as_u16()),
+            grpc_status: self.grpc_status,
             outcome: self.outcome,
             bytes: self.bytes,
             bytes_inflated: self.bytes_inflated,
             records: self.records,
             upstream: self.upstream.as_ref().map(|upstream| upstream.name()),
-            upstream_status: self.upstream_status.map(|status| status.as_u16()),
+            upstream_status: match self.upstream_status {
+                Some(exporter::Status::Http(status)) => Some(status.as_u16()),
+                _ => None,
+            },
+            upstream_grpc_status: match self.upstream_status {
+                Some(exporter::Status::Grpc(code)) => Some(code),
+                _ => None,
+            },
             steps: self.steps,
             refusal: self.refused,
         };
@@ -220,6 +230,19 @@ impl Drop for Journey {
             self.settle_records(tenant, signal);
         }
     }
+}
+
+/// An id for a request that nothing is remembered of.
+pub(super) fn request_id(shared: &Shared) -> HeaderValue {
+    id_header(&next_id(shared))
+}
+
+fn id_header(id: &[u8; 16]) -> HeaderValue {
+    HeaderValue::from_bytes(id).expect("invariant: hexadecimal digits are a header value")
+}
+
+fn next_id(shared: &Shared) -> [u8; 16] {
+    hex(u64::from(shared.id_prefix) << 32 | shared.next_id.fetch_add(1, Relaxed) & 0xffff_ffff)
 }
 
 fn hex(number: u64) -> [u8; 16] {

@@ -18,15 +18,14 @@ use crate::{
     exporter::{self, Export, Outcome},
     listener::{Body, Connection, Peer, Service},
     otlp::{
-        self, BodyLimits, Chunks, Compression, Doors, EmptyBody, Encoding, PartialSuccess, Refusal, Signal,
+        self, AnswerBody, BodyLimits, Chunks, Compression, Doors, EmptyBody, Encoding, PartialSuccess,
+        Protocol, Refusal, Signal, grpc,
     },
     telemetry::events,
     tenant,
 };
-use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
-use http_body_util::Full;
 use journey::Journey;
 use state::{Tenant, Upstream};
 use std::{sync::Arc, time::Instant};
@@ -47,22 +46,27 @@ impl Door {
 }
 
 impl Service for Door {
+    type Answer = AnswerBody;
+
     async fn call(
         &self,
         request: Request<Body>,
         connection: &Connection,
         ambiguous_length: bool,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<AnswerBody> {
+        let protocol = otlp::protocol_of(request.headers());
+        if protocol == Protocol::Grpc && request.uri().path() == grpc::HEALTH_PATH {
+            return self.health(request.into_body(), !connection.drains()).await;
+        }
         let mut journey = Journey::begin(&self.state, &self.config, &request);
-        let encoding = otlp::encoding_of(request.headers());
         let done = self.forward(request, connection.peer, ambiguous_length, &mut journey).await;
         let answers = &self.state.answers;
         let request_id = journey.request_id();
         let response = match &done {
-            Ok(Done { signal, partial }) => answers.success(*signal, encoding, partial.as_ref(), request_id),
-            Err(refusal) => answers.refusal(refusal, encoding, request_id),
+            Ok(Done { signal, partial }) => answers.success(*signal, protocol, partial.as_ref(), request_id),
+            Err(refusal) => answers.refusal(refusal, protocol, request_id),
         };
-        journey.end(response.status(), done.as_ref().err());
+        journey.end(protocol, done.as_ref().err());
         response
     }
 
@@ -114,7 +118,8 @@ impl Door {
 
         // May it come in. What is announced is reserved before a byte of it is read.
         let announced = body.size_hint().exact();
-        let deadline = self.config.answer_within.map(|limit| journey.began() + limit);
+        let patience = self.config.answer_within.into_iter().chain(route.timeout).min();
+        let deadline = patience.map(|limit| journey.began() + limit);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let room = admission::bytes_max(&tenant.gate, &upstream.gate, &self.state.all);
         let limits = BodyLimits {
@@ -122,11 +127,9 @@ impl Door {
             decompressed: tenant.config.limits.decompressed,
             timeout: left.map_or(self.config.body_timeout, |left| left.min(self.config.body_timeout)),
         };
-        let compression = upstream.compression_for(route.compression);
-        let leaves_as_it_came = compression == route.compression;
         if let Some(announced) = announced {
             limits.check(announced)?;
-            if leaves_as_it_came {
+            if upstream.form_of(route.protocol.encoding(), route.compression).1 == route.compression {
                 upstream.check_size(announced)?;
             }
         }
@@ -135,7 +138,8 @@ impl Door {
         // Read, check, count. Each piece is charged as it comes, whatever becomes of the rest.
         let mut arrived = 0;
         // What is looked into only here and there may stay in the pieces that it comes in.
-        let in_pieces = route.encoding == Encoding::Protobuf && route.compression == Compression::Identity;
+        let in_pieces =
+            route.protocol.encoding() == Encoding::Protobuf && route.compression == Compression::Identity;
         let read = otlp::read(&mut body, &limits, in_pieces, |total| {
             permit.charge(total - arrived);
             arrived = total;
@@ -149,12 +153,17 @@ impl Door {
             let through_cloudflared = announced == Some(0) && from_proxy("cf-ray").is_some();
             return self.empty(&route, through_cloudflared, tenant);
         }
+        let (wire, came) = match route.protocol {
+            Protocol::Http(_) => (wire, route.compression),
+            Protocol::Grpc => grpc::unframe(wire, route.compression)?,
+        };
         let held = wire.len() as u64;
         let limits =
             BodyLimits { decompressed: limits.decompressed.min(room.saturating_sub(held)), ..limits };
-        let plain =
-            otlp::inflate(route.compression, &wire, &limits, |total| Ok(permit.reserve(held + total)?))?;
-        let batch = Batch::decode(signal, route.encoding, plain)?;
+        let plain = otlp::inflate(came, &wire, &limits, |total| Ok(permit.reserve(held + total)?))?;
+        let encoding = route.protocol.encoding();
+        let (protocol, compression) = upstream.form_of(encoding, came);
+        let batch = Batch::decode(signal, encoding, protocol.encoding(), plain)?;
         journey.decoded(batch.plain().len(), batch.records());
         if batch.is_empty() {
             return Ok(Done { signal, partial: None }); // Loki would answer 422
@@ -163,7 +172,7 @@ impl Door {
         // The tenant's plugins will have their turn on `batch` here.
 
         // Send it on.
-        let body = if leaves_as_it_came {
+        let body = if protocol.encoding() == encoding && compression == came {
             wire
         } else {
             let compressed = exporter::compress(compression, &batch.plain().to_bytes());
@@ -173,7 +182,7 @@ impl Door {
         upstream.check_size(body.len() as u64)?;
         let export = Export {
             signal,
-            encoding: route.encoding,
+            protocol,
             compression,
             body,
             headers: &head.headers,
@@ -185,6 +194,25 @@ impl Door {
         Ok(Done { signal, partial: reply(outcome, upstream)? })
     }
 
+    /// Answers a health check: of anybody, since it says no more than that the socket is open.
+    async fn health(&self, body: Body, is_serving: bool) -> Response<AnswerBody> {
+        let limits = BodyLimits {
+            wire: grpc::HEALTH_BYTES_MAX,
+            decompressed: grpc::HEALTH_BYTES_MAX,
+            timeout: self.config.body_timeout,
+        };
+        let request_id = journey::request_id(&self.state.shared);
+        let read = otlp::read(body, &limits, false, |_| Ok(())).await;
+        let answer = read.and_then(|framed| {
+            let (message, _) = grpc::unframe(framed, Compression::Identity)?;
+            grpc::health(&message.to_bytes(), is_serving).ok_or(Refusal::UnknownService)
+        });
+        match answer {
+            Ok(message) => self.state.answers.grpc_success(message, request_id),
+            Err(refusal) => self.state.answers.refusal(&refusal, Protocol::Grpc, request_id),
+        }
+    }
+
     /// Zero bytes: a truly empty message, or one that a tunnel lost on the way.
     fn empty(
         &self,
@@ -192,15 +220,16 @@ impl Door {
         through_cloudflared: bool,
         tenant: &Tenant,
     ) -> Result<Done, Refusal> {
-        let compressed = route.compression != Compression::Identity; // no compressed stream is empty
-        let lost = compressed || through_cloudflared;
+        // No compressed stream is empty, and no frame.
+        let impossible = route.compression != Compression::Identity || route.protocol == Protocol::Grpc;
+        let lost = impossible || through_cloudflared;
         if lost {
             tenant.metrics.body_lost();
             events::body_lost(&tenant.config.name, route.signal, &self.config.listener);
         }
-        match (self.config.empty_body, route.encoding) {
+        match (self.config.empty_body, route.protocol.encoding()) {
             (EmptyBody::Retry, _) if lost && through_cloudflared => Err(Refusal::BodyLost(EmptyBody::Retry)),
-            _ if compressed => Err(Refusal::BodyLost(EmptyBody::Refuse)),
+            _ if impossible => Err(Refusal::BodyLost(EmptyBody::Refuse)),
             (EmptyBody::Refuse, _) if lost => Err(Refusal::BodyLost(EmptyBody::Refuse)),
             (_, Encoding::Json) if !lost => {
                 Err(Refusal::Malformed("the body is empty, which is not a JSON object".to_owned()))
@@ -219,8 +248,12 @@ enum Batch {
 }
 
 impl Batch {
-    fn decode(signal: Signal, encoding: Encoding, plain: Chunks) -> Result<Self, Refusal> {
-        match (signal, encoding) {
+    /// Checks a message in the encoding that it `came` in, and gives it the one that is `wanted`.
+    fn decode(signal: Signal, came: Encoding, wanted: Encoding, plain: Chunks) -> Result<Self, Refusal> {
+        if came != wanted {
+            return Err(Refusal::NotTranscoded { signal, came });
+        }
+        match (signal, came) {
             (Signal::Profiles, Encoding::Protobuf) => Ok(Self::Opaque { plain, records: 0 }),
             (_, Encoding::Json) => {
                 let records = otlp::count_records(signal, &plain.to_bytes()).map_err(Refusal::Malformed)?;

@@ -6,7 +6,7 @@ use crate::{
     admission::{Capacity, Gate, UpstreamLimits},
     config::Config,
     exporter::Exporter,
-    otlp::{Answers, Compression, Refusal, Signal},
+    otlp::{Answers, Compression, Encoding, Protocol, Refusal, Signal},
     telemetry::{
         AccessLog, Metrics,
         metrics::{TenantMetrics, UpstreamMetrics},
@@ -200,9 +200,9 @@ impl Upstream {
         if bytes > limit { Err(Refusal::TooLargeForUpstream(Some(limit))) } else { Ok(()) }
     }
 
-    /// What a body that came in this compression leaves in.
-    pub(super) fn compression_for(&self, came: Compression) -> Compression {
-        self.exporter.config().compression.of(came)
+    /// What a batch in this encoding and compression leaves in.
+    pub(super) fn form_of(&self, encoding: Encoding, compression: Compression) -> (Protocol, Compression) {
+        self.exporter.form_of(encoding, compression)
     }
 }
 

@@ -46,8 +46,11 @@ pub struct Access<'a> {
     pub encoding: Option<Encoding>,
     /// How the body is compressed, once that has been understood.
     pub compression: Option<Compression>,
-    /// The status that the sender got; none if it went away before there was one.
+    /// The status that the sender got, over gRPC the one that says the same; none if it went away before
+    /// there was one.
     pub status: Option<u16>,
+    /// The code that a gRPC sender got.
+    pub grpc_status: Option<u32>,
     /// How it ended.
     pub outcome: Outcome,
     /// Bytes of the body as they came.
@@ -60,6 +63,8 @@ pub struct Access<'a> {
     pub upstream: Option<&'a str>,
     /// The status that the upstream gave.
     pub upstream_status: Option<u16>,
+    /// The code that a gRPC upstream gave.
+    pub upstream_grpc_status: Option<u32>,
     /// How long it took.
     pub steps: Steps,
     /// Which room said no, and why.
@@ -108,12 +113,14 @@ impl<'a> Access<'a> {
             encoding: None,
             compression: None,
             status: None,
+            grpc_status: None,
             outcome: Outcome::default(),
             bytes: 0,
             bytes_inflated: 0,
             records: 0,
             upstream: None,
             upstream_status: None,
+            upstream_grpc_status: None,
             steps: Steps::default(),
             refusal: None,
         }
@@ -180,12 +187,14 @@ fn write_fields(line: &mut Line<'_>, access: &Access<'_>) {
     line.word(key!("encoding"), access.encoding.map(Encoding::name));
     line.word(key!("compression"), access.compression.map(Compression::name));
     line.number(key!("status"), access.status.map(u64::from));
+    line.number(key!("grpc_status"), access.grpc_status.map(u64::from));
     line.word(key!("outcome"), Some(access.outcome.name()));
     line.number(key!("bytes"), Some(access.bytes));
     line.number(key!("bytes_inflated"), Some(access.bytes_inflated));
     line.number(key!("records"), Some(access.records));
     line.text(key!("upstream"), access.upstream);
     line.number(key!("upstream_status"), access.upstream_status.map(u64::from));
+    line.number(key!("upstream_grpc_status"), access.upstream_grpc_status.map(u64::from));
     line.number(key!("auth_us"), access.steps.auth.map(micros));
     line.number(key!("read_us"), access.steps.read.map(micros));
     line.number(key!("decode_us"), access.steps.decode.map(micros));
@@ -393,7 +402,12 @@ mod tests {
     fn the_document_names_every_field_and_no_other() {
         let documented: Vec<&str> =
             DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-        let everything = Access { refusal: refused().refusal, ..delivered() };
+        let everything = Access {
+            refusal: refused().refusal,
+            grpc_status: Some(0),
+            upstream_grpc_status: Some(0),
+            ..delivered()
+        };
         let written: BTreeSet<String> = json(&everything).keys().cloned().collect();
         assert_eq!(documented.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>(), written);
 

@@ -37,6 +37,13 @@ impl Request {
         Self::post(target, body).header("Content-Type", "application/json")
     }
 
+    /// A unary call over gRPC, which needs HTTP/2: the message in its frame.
+    pub fn grpc(path: &str, message: &[u8]) -> Self {
+        Self::post(path, grpc_frame(0, message))
+            .header("Content-Type", "application/grpc")
+            .header("TE", "trailers")
+    }
+
     /// Sets a header; replaces one of that name.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
@@ -98,6 +105,12 @@ impl Request {
     }
 }
 
+/// What gRPC puts around a message; flag 1: it is compressed.
+pub fn grpc_frame(flag: u8, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("a message of a test");
+    [&[flag], &length.to_be_bytes()[..], message].concat()
+}
+
 /// What came back.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -119,6 +132,17 @@ impl Answer {
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
+    }
+
+    /// The code of a gRPC answer, wherever it stands.
+    #[track_caller]
+    pub fn grpc_status(&self) -> u32 {
+        assert_eq!(self.headers("grpc-status").len(), 1, "{self:?}");
+        self.header("grpc-status").and_then(|code| code.parse().ok()).expect("a code")
+    }
+
+    pub fn grpc_message(&self) -> &str {
+        self.header("grpc-message").unwrap_or_default()
     }
 
     pub fn text(&self) -> String {

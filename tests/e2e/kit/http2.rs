@@ -1,7 +1,8 @@
 //! HTTP/2: senders and upstreams.
 
-use super::{Answer, PATIENCE, Request, Seen};
+use super::{Answer, PATIENCE, Request, Seen, grpc_frame};
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http2 as client, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -79,15 +80,10 @@ impl Http2 {
                         let response =
                             sender.send_request(request).await.map_err(|error| format!("{error:?}"))?;
                         let (parts, body) = response.into_parts();
-                        let body = body.collect().await.map_err(|error| format!("{error:?}"))?.to_bytes();
-                        let headers = parts.headers.iter().map(|(name, value)| {
-                            (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned())
-                        });
-                        Ok(Answer {
-                            status: parts.status.as_u16(),
-                            headers: headers.collect(),
-                            body: body.into(),
-                        })
+                        let body = body.collect().await.map_err(|error| format!("{error:?}"))?;
+                        let mut headers = texts(&parts.headers);
+                        headers.extend(body.trailers().map(texts).unwrap_or_default());
+                        Ok(Answer { status: parts.status.as_u16(), headers, body: body.to_bytes().into() })
                     };
                     match tokio::time::timeout(PATIENCE, exchange).await {
                         Ok(done) => done,
@@ -134,18 +130,73 @@ fn into_http(request: &Request) -> http::Request<Full<Bytes>> {
     built.body(Full::new(request.body.clone().into())).expect("a request")
 }
 
-/// An upstream that speaks HTTP/2 and answers 200.
+fn texts(headers: &HeaderMap) -> Vec<(String, String)> {
+    let texts = headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned()));
+    texts.collect()
+}
+
+/// What an HTTP/2 upstream answers.
+#[derive(Clone, Default)]
+pub struct Reply {
+    pub status: Option<u16>,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+    pub trailers: Vec<(&'static str, String)>,
+    /// Never, in fact.
+    pub hangs: bool,
+}
+
+impl Reply {
+    /// A message and a status behind it.
+    pub fn grpc(message: &[u8]) -> Self {
+        Self {
+            headers: vec![("content-type", "application/grpc".into())],
+            body: grpc_frame(0, message),
+            trailers: vec![("grpc-status", "0".into())],
+            ..Self::default()
+        }
+    }
+
+    /// A status alone.
+    pub fn grpc_status(code: u32, message: &str) -> Self {
+        let mut headers =
+            vec![("content-type", "application/grpc".into()), ("grpc-status", code.to_string())];
+        headers.push(("grpc-message", message.to_owned()));
+        Self { headers, ..Self::default() }
+    }
+
+    pub fn and(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+}
+
+fn header_map(headers: &[(&'static str, String)]) -> HeaderMap {
+    let value = |value: &str| http::HeaderValue::from_str(value).expect("a value");
+    headers.iter().map(|(name, text)| (http::HeaderName::from_static(name), value(text))).collect()
+}
+
+/// An upstream that speaks HTTP/2 and answers 200, or what it is told.
 pub struct Http2Upstream {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     connections: Arc<AtomicUsize>,
+    reply: Arc<Mutex<Reply>>,
     _runtime: Runtime,
 }
 
 impl Http2Upstream {
     pub fn start(tls: Option<Arc<ServerConfig>>) -> Self {
+        Self::start_at("127.0.0.1:0".parse().expect("an address"), tls)
+    }
+
+    pub fn start_at(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
         let runtime = runtime();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let listener = runtime.block_on(TcpListener::bind(address)).expect("a port");
+        let reply = Arc::<Mutex<Reply>>::default();
+        let replies = reply.clone();
         let address = listener.local_addr().expect("its address");
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let connections = Arc::<AtomicUsize>::default();
@@ -153,7 +204,7 @@ impl Http2Upstream {
         runtime.spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let connection = counter.fetch_add(1, SeqCst);
-                let (into, tls) = (into.clone(), tls.clone());
+                let (into, tls) = ((into.clone(), replies.clone()), tls.clone());
                 tokio::spawn(async move {
                     match tls {
                         None => serve(tcp, into, connection).await,
@@ -166,7 +217,12 @@ impl Http2Upstream {
                 });
             }
         });
-        Self { address, seen, connections, _runtime: runtime }
+        Self { address, seen, connections, reply, _runtime: runtime }
+    }
+
+    /// From now on.
+    pub fn reply(&self, reply: Reply) {
+        *self.reply.lock() = reply;
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -182,12 +238,12 @@ impl Http2Upstream {
     }
 }
 
-async fn serve<S>(stream: S, seen: Arc<Mutex<Vec<Seen>>>, connection: usize)
+async fn serve<S>(stream: S, (seen, reply): (Arc<Mutex<Vec<Seen>>>, Arc<Mutex<Reply>>), connection: usize)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let seen = seen.clone();
+        let (seen, reply) = (seen.clone(), reply.lock().clone());
         async move {
             let (head, body) = request.into_parts();
             if let Ok(body) = body.collect().await {
@@ -204,7 +260,17 @@ where
                 let (target, body) = (head.uri.path().to_owned(), body.to_bytes().into());
                 seen.lock().push(Seen { target, headers, body, connection });
             }
-            Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::new())))
+            if reply.hangs {
+                std::future::pending::<()>().await;
+            }
+            let trailers = (!reply.trailers.is_empty()).then(|| Ok(header_map(&reply.trailers)));
+            let body = Full::new(Bytes::from(reply.body)).with_trailers(std::future::ready(trailers));
+            let mut response = http::Response::new(body);
+            *response.headers_mut() = header_map(&reply.headers);
+            if let Some(status) = reply.status {
+                *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+            }
+            Ok::<_, Infallible>(response)
         }
     });
     let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())

@@ -12,7 +12,7 @@ mod tollgate;
 mod upstream;
 
 pub use self::{
-    http::{Answer, Connection, Field, Request, protobuf_fields},
+    http::{Answer, Connection, Field, Request, grpc_frame, protobuf_fields},
     tollgate::{Folder, Tollgate, command, fails_to_start, tollgate},
     upstream::{Behaviour, Seen, Upstream},
 };

@@ -8,13 +8,14 @@ use super::{
 use crate::{
     admission::UpstreamLimits,
     config::{
+        diagnostic::Diagnostic,
         kind::{Bytes, Count, Fault, Kind, OneOf, Parsed, Time, Word, show_bytes, show_time},
         reader::Reader,
         section::{Located, Section},
-        source::{Node, Value},
+        source::{Node, Place, Value},
     },
-    exporter::{self, HttpVersion, SendCompression},
-    otlp::{Compression, Signal},
+    exporter::{self, HttpVersion, SendCompression, SendProtocol},
+    otlp::{Compression, Encoding, Signal},
 };
 use http::{HeaderName, uri::Authority};
 use serde_json::{Value as Json, json};
@@ -39,9 +40,13 @@ pub fn upstream(s: &mut Section, name: &Located<String>) -> Upstream {
     let endpoint = s.required("endpoint", doc, EndpointKind);
     let doc = "The Host header, and the name that the certificate is checked for. Default: the endpoint's.";
     let host = s.optional("host", doc, HOST);
-    s.value("protocol", "What is spoken: OTLP over HTTP.", PROTOCOL, ());
-    let doc = "With \"auto\" over TLS what both sides can, else HTTP/1.1.";
+    let doc = "What is spoken: OTLP over HTTP, or OTLP over gRPC.";
+    let protocol = s.value("protocol", doc, PROTOCOL, Protocol::Http);
+    let doc = "How batches are written, \"http\" only; \"keep\": as they came.";
+    let encoding = s.value("encoding", doc, ENCODING, None);
+    let doc = "With \"auto\" over TLS what both sides can, else HTTP/1.1; gRPC: always 2.";
     let http_version = s.value("http_version", doc, HTTP_VERSION, HttpVersion::default());
+    let (protocol, http_version) = spoken(s, &protocol, &encoding, &http_version);
     let tls = tls::client(s);
     let doc = "Headers of every request, such as credentials. They replace a sender's of the same name.";
     let headers = s.map("headers", doc, (REQUEST_HEADER, RequestValue::new(None)));
@@ -67,7 +72,8 @@ pub fn upstream(s: &mut Section, name: &Located<String>) -> Upstream {
             path_prefix: endpoint.value.path_prefix,
             host: host.value,
             tls,
-            http_version: http_version.value,
+            protocol,
+            http_version,
             headers: headers.into_iter().map(|(name, value)| (name.value, value.value)).collect(),
             compression: compression.value,
             connect_timeout,
@@ -75,6 +81,33 @@ pub fn upstream(s: &mut Section, name: &Located<String>) -> Upstream {
         })
     });
     Upstream { name: name.clone(), headers: names, config: config.map(|config| (config, limits)) }
+}
+
+/// gRPC is protobuf over HTTP/2: what says otherwise is a mistake.
+fn spoken(
+    s: &mut Section,
+    protocol: &Located<Protocol>,
+    encoding: &Located<Option<Encoding>>,
+    http_version: &Located<HttpVersion>,
+) -> (SendProtocol, HttpVersion) {
+    if protocol.value == Protocol::Http {
+        return (encoding.value.map_or(SendProtocol::Keep, SendProtocol::Http), http_version.value);
+    }
+    let mut report = |title: &str, place: &Option<Place>| {
+        s.report(
+            Diagnostic::error(title)
+                .at(place, "cannot be had with it")
+                .also(&protocol.place, "this is OTLP/gRPC")
+                .help("drop the one or the other"),
+        );
+    };
+    if encoding.value == Some(Encoding::Json) {
+        report("gRPC is always protobuf", &encoding.place);
+    }
+    if http_version.value == HttpVersion::Http1 {
+        report("gRPC needs HTTP/2", &http_version.place);
+    }
+    (SendProtocol::Grpc, HttpVersion::Http2)
 }
 
 fn timeouts(s: &mut Section) -> (Duration, Duration) {
@@ -114,7 +147,20 @@ fn limits(s: &mut Section) -> UpstreamLimits {
     }
 }
 
-const PROTOCOL: OneOf<()> = OneOf(&[(Word::Text("http"), ())]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http,
+    Grpc,
+}
+
+const PROTOCOL: OneOf<Protocol> =
+    OneOf(&[(Word::Text("http"), Protocol::Http), (Word::Text("grpc"), Protocol::Grpc)]);
+
+const ENCODING: OneOf<Option<Encoding>> = OneOf(&[
+    (Word::Text("keep"), None),
+    (Word::Text("protobuf"), Some(Encoding::Protobuf)),
+    (Word::Text("json"), Some(Encoding::Json)),
+]);
 
 const HTTP_VERSION: OneOf<HttpVersion> = OneOf(&[
     (Word::Text("auto"), HttpVersion::Auto),

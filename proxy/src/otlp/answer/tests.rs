@@ -1,5 +1,5 @@
 use super::*;
-use crate::otlp::EmptyBody;
+use crate::otlp::{Compression, EmptyBody};
 use http_body_util::BodyExt as _;
 use opentelemetry_proto::tonic::collector::{
     logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse},
@@ -11,11 +11,14 @@ use std::time::Duration;
 
 const ID: HeaderValue = HeaderValue::from_static("0123456789abcdef");
 
+const PROTOBUF: Protocol = Protocol::Http(Encoding::Protobuf);
+const JSON: Protocol = Protocol::Http(Encoding::Json);
+
 fn answers() -> Answers {
     Answers::new(&[(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"))])
 }
 
-async fn body(response: Response<Full<Bytes>>) -> Bytes {
+async fn body(response: Response<AnswerBody>) -> Bytes {
     response.into_body().collect().await.unwrap().to_bytes()
 }
 
@@ -26,7 +29,7 @@ fn partial(rejected: u64, message: &str) -> PartialSuccess {
 #[tokio::test]
 async fn full_success_says_nothing_and_has_every_header() {
     for (encoding, expected) in [(Encoding::Protobuf, ""), (Encoding::Json, "{}")] {
-        let response = answers().success(Signal::Logs, encoding, None, ID);
+        let response = answers().success(Signal::Logs, Protocol::Http(encoding), None, ID);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[header::CONTENT_TYPE], encoding.media_type());
         assert_eq!(response.headers()[header::X_FRAME_OPTIONS], "DENY");
@@ -136,6 +139,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::UnknownPath("hint"),
         Refusal::Method(Signal::Logs),
         Refusal::ContentType(None),
+        Refusal::GrpcWithoutHttp2,
         Refusal::ContentEncoding("br".to_owned()),
         Refusal::BadHead("two hosts"),
         Refusal::Malformed("no JSON: \"quoted\" ü".to_owned()),
@@ -160,7 +164,7 @@ fn refusals() -> Vec<Refusal> {
 #[tokio::test]
 async fn every_refusal_is_a_status_in_both_encodings() {
     for refusal in refusals() {
-        let response = answers().refusal(&refusal, Encoding::Protobuf, ID);
+        let response = answers().refusal(&refusal, PROTOBUF, ID);
         assert_eq!(response.status(), refusal.status());
         assert_eq!(response.headers()[header::X_FRAME_OPTIONS], "DENY");
         assert_eq!(response.headers()[REQUEST_ID], ID);
@@ -168,7 +172,7 @@ async fn every_refusal_is_a_status_in_both_encodings() {
         assert_eq!(status.code as u32, refusal.code(), "{refusal:?}");
         assert_eq!(status.message, refusal.message(), "{refusal:?}");
 
-        let response = answers().refusal(&refusal, Encoding::Json, ID);
+        let response = answers().refusal(&refusal, JSON, ID);
         let json: serde_json::Value = serde_json::from_slice(&body(response).await).unwrap();
         assert_eq!(json["code"], refusal.code(), "{refusal:?}");
         assert_eq!(json["message"], &*refusal.message(), "{refusal:?}");
@@ -186,10 +190,58 @@ async fn every_refusal_is_a_status_in_both_encodings() {
     }
 }
 
+#[tokio::test]
+async fn over_grpc_a_success_is_a_message_and_a_status_behind_it() {
+    for partial in [None, Some(partial(3, "too old"))] {
+        let expected =
+            partial.as_ref().map_or(Bytes::new(), |partial| partial.encode(Signal::Logs, Encoding::Protobuf));
+        let response = answers().success(Signal::Logs, Protocol::Grpc, partial.as_ref(), ID);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/grpc");
+        assert_eq!(response.headers()[REQUEST_ID], ID);
+        assert_eq!(response.body().size_hint().exact(), None);
+        let collected = response.into_body().collect().await.unwrap();
+        let trailers = collected.trailers().cloned().unwrap();
+        assert_eq!(grpc::Status::read(&trailers).unwrap().code, 0);
+        let (message, _) = grpc::unframe(collected.to_bytes().into(), Compression::Identity).unwrap();
+        assert_eq!(message.to_bytes(), expected);
+    }
+}
+
+/// The specification's table: codes that a sender tries again after.
+fn is_retried(code: u32, has_retry_info: bool) -> bool {
+    match code {
+        1 | 4 | 10 | 11 | 14 | 15 => true,
+        8 => has_retry_info,
+        _ => false,
+    }
+}
+
+#[tokio::test]
+async fn over_grpc_a_refusal_is_trailers_alone_and_says_the_same_of_trying_again() {
+    for refusal in refusals() {
+        let response = answers().refusal(&refusal, Protocol::Grpc, ID);
+        assert_eq!(response.status(), 200);
+        assert!(response.body().is_end_stream(), "{refusal:?}");
+        let status = grpc::Status::read(response.headers()).unwrap();
+        assert_eq!(status.retry_after.is_some(), refusal.is_passing(), "{refusal:?}");
+        assert_eq!(
+            is_retried(status.code, status.retry_after.is_some()),
+            refusal.is_passing(),
+            "{refusal:?}"
+        );
+        assert_eq!(status.message, refusal.message()[..status.message.len()], "{refusal:?}");
+        assert!(!status.message.is_empty());
+    }
+    let unknown = answers().refusal(&Refusal::ContentEncoding("br".to_owned()), Protocol::Grpc, ID);
+    assert_eq!(grpc::Status::read(unknown.headers()).unwrap().code, 12);
+    assert_eq!(unknown.headers()["grpc-accept-encoding"], "gzip, zstd, deflate");
+}
+
 #[test]
 fn whoever_may_try_again_is_told_when_and_nobody_else() {
     for refusal in refusals() {
-        let response = answers().refusal(&refusal, Encoding::Json, ID);
+        let response = answers().refusal(&refusal, JSON, ID);
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let passing = matches!(response.status().as_u16(), 429 | 502 | 503 | 504);
         assert_eq!(retry_after.is_some(), passing, "{refusal:?}");
@@ -199,7 +251,7 @@ fn whoever_may_try_again_is_told_when_and_nobody_else() {
         }
     }
     let limited = Refusal::LoginsLimited(Duration::from_millis(1500));
-    let response = answers().refusal(&limited, Encoding::Json, ID);
+    let response = answers().refusal(&limited, JSON, ID);
     assert_eq!(response.headers()[header::RETRY_AFTER], "2", "rounded up");
 }
 
