@@ -8,6 +8,7 @@ mod kit;
 
 mod admin;
 mod bans;
+mod browser;
 mod cli;
 mod collector;
 mod comparison;

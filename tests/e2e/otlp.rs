@@ -176,7 +176,7 @@ fn an_unknown_path_comes_with_a_hint() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = Tollgate::start(&config(&upstream));
     for (path, hint) in [
-        ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", "http/protobuf"),
+        ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", "application/grpc"),
         ("/", "/v1/logs"),
         ("/v1/logs/", "slash too many"),
         ("/v1/log", "/v1/logs"),
@@ -197,7 +197,7 @@ fn unknown_types_and_compressions_are_415() {
     for (media_type, answered_in) in [
         ("text/plain", "application/json"),
         ("application/protobuf", "application/x-protobuf"),
-        ("application/grpc", "application/json"),
+        ("application/grpc-web+proto", "application/x-protobuf"),
         ("", "application/json"),
     ] {
         let answer = tollgate.send(&request().header("Content-Type", media_type));
@@ -347,7 +347,7 @@ fn unknown_fields_pass_through_untouched() {
 fn json_that_is_not_one_object_is_400() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = Tollgate::start(&config(&upstream));
-    for body in ["", "[]", "5", "null", "{}{}", "{", "{\"a\":}", "\u{feff}{}", "<xml/>"] {
+    for body in [" ", "[]", "5", "null", "{}{}", "{", "{\"a\":}", "\u{feff}{}", "<xml/>"] {
         let answer = tollgate.send(&Request::json("/v1/logs", body).by_shop());
         assert_eq!(answer.status, 400, "{body:?}");
         let status: Value = serde_json::from_slice(&answer.body).expect("a JSON status");
@@ -356,6 +356,9 @@ fn json_that_is_not_one_object_is_400() {
         assert_eq!(detail["@type"], "type.googleapis.com/google.rpc.BadRequest", "{body:?}");
         assert_eq!(detail["fieldViolations"][0]["description"], status["message"], "{body:?}");
     }
+    // Cloudflare asks so whether a destination is there.
+    let answer = tollgate.send(&Request::json("/v1/logs", "").by_shop());
+    assert_eq!((answer.status, answer.text().as_str()), (200, "{}"));
     let no_text =
         Request::post("/v1/logs", b"{\"a\":\"\xff\"}".to_vec()).header("Content-Type", "application/json");
     assert_eq!(tollgate.send(&no_text.by_shop()).status, 400);

@@ -232,6 +232,16 @@ impl Answers {
         }
     }
 
+    /// An answer without a body.
+    pub fn no_content(&self, request_id: HeaderValue) -> Response<AnswerBody> {
+        let mut response = Response::new(AnswerBody::default());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let mut headers = self.every.clone();
+        headers.insert(REQUEST_ID, request_id);
+        *response.headers_mut() = headers;
+        response
+    }
+
     fn http_refusal(
         &self,
         refusal: &Refusal,

@@ -9,6 +9,7 @@
 mod answer;
 mod body;
 mod chunks;
+pub mod cors;
 pub mod document;
 pub mod grpc;
 mod json;
@@ -19,6 +20,7 @@ mod wire;
 pub use answer::{AnswerBody, Answers, PartialSuccess, REQUEST_ID, error_message, printable};
 pub use body::{BodyLimits, inflate, read};
 pub use chunks::Chunks;
+pub use cors::Cors;
 pub use document::Document;
 pub use json::{count_records, is_empty};
 pub use refusal::Refusal;

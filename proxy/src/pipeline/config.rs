@@ -18,6 +18,8 @@ pub struct DoorConfig {
     pub body_timeout: Duration,
     /// What zero bytes from a trusted cloudflared get.
     pub empty_body: otlp::EmptyBody,
+    /// The pages whose scripts may send.
+    pub cors: otlp::Cors,
     /// Prefixes under which the OTLP paths are found too, such as `/otlp`. No slash at the end.
     /// The longest first, so that the first that fits is the one that is meant.
     pub path_aliases: Vec<String>,

@@ -91,7 +91,7 @@ impl Journey {
     }
 
     pub(super) fn request_id(&self) -> HeaderValue {
-        id_header(&self.id)
+        HeaderValue::from_bytes(&self.id).expect("invariant: hexadecimal digits are a header value")
     }
 
     pub(super) fn client(&mut self, client: Client, headers: &HeaderMap) {
@@ -157,6 +157,12 @@ impl Journey {
             Some(refusal) if self.upstream.is_some() && refusal.is_passing() => telemetry::Outcome::Failed,
             Some(_) => telemetry::Outcome::Refused,
         };
+    }
+
+    /// It is answered with this, and there was nothing to deliver.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.outcome = telemetry::Outcome::Answered;
     }
 
     fn step(&mut self) -> Duration {
@@ -230,15 +236,6 @@ impl Drop for Journey {
             self.settle_records(tenant, signal);
         }
     }
-}
-
-/// An id for a request that nothing is remembered of.
-pub(super) fn request_id(shared: &Shared) -> HeaderValue {
-    id_header(&next_id(shared))
-}
-
-fn id_header(id: &[u8; 16]) -> HeaderValue {
-    HeaderValue::from_bytes(id).expect("invariant: hexadecimal digits are a header value")
 }
 
 fn next_id(shared: &Shared) -> [u8; 16] {

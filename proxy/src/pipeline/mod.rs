@@ -19,7 +19,7 @@ use crate::{
     listener::{Body, Connection, Peer, Service},
     otlp::{
         self, AnswerBody, BodyLimits, Chunks, Compression, Doors, EmptyBody, Encoding, PartialSuccess,
-        Protocol, Refusal, Signal, grpc,
+        Protocol, Refusal, Signal, cors::Allowed, grpc,
     },
     telemetry::events,
     tenant,
@@ -54,19 +54,20 @@ impl Service for Door {
         connection: &Connection,
         ambiguous_length: bool,
     ) -> Response<AnswerBody> {
-        let protocol = otlp::protocol_of(request.headers());
-        if protocol == Protocol::Grpc && request.uri().path() == grpc::HEALTH_PATH {
-            return self.health(request.into_body(), !connection.drains()).await;
-        }
         let mut journey = Journey::begin(&self.state, &self.config, &request);
-        let done = self.forward(request, connection.peer, ambiguous_length, &mut journey).await;
-        let answers = &self.state.answers;
-        let request_id = journey.request_id();
-        let response = match &done {
-            Ok(Done { signal, partial }) => answers.success(*signal, protocol, partial.as_ref(), request_id),
-            Err(refusal) => answers.refusal(refusal, protocol, request_id),
+        let headers = request.headers();
+        let protocol = otlp::protocol_of(headers);
+        let page = self.config.cors.allowed(headers);
+        let mut response = if protocol == Protocol::Grpc && request.uri().path() == grpc::HEALTH_PATH {
+            self.health(request, connection, &mut journey).await
+        } else if let Some(page) = page.as_ref().filter(|page| page.only_asks(request.method(), headers)) {
+            self.permit(page, &request, connection.peer, &mut journey)
+        } else {
+            self.export(request, connection.peer, ambiguous_length, protocol, &mut journey).await
         };
-        journey.end(protocol, done.as_ref().err());
+        if let Some(page) = page {
+            page.expose(response.headers_mut());
+        }
         response
     }
 
@@ -82,6 +83,26 @@ struct Done {
 }
 
 impl Door {
+    /// A batch, and its answer in the sender's own protocol.
+    async fn export(
+        &self,
+        request: Request<Body>,
+        peer: Peer,
+        ambiguous_length: bool,
+        protocol: Protocol,
+        journey: &mut Journey,
+    ) -> Response<AnswerBody> {
+        let done = self.forward(request, peer, ambiguous_length, journey).await;
+        let answers = &self.state.answers;
+        let request_id = journey.request_id();
+        let response = match &done {
+            Ok(Done { signal, partial }) => answers.success(*signal, protocol, partial.as_ref(), request_id),
+            Err(refusal) => answers.refusal(refusal, protocol, request_id),
+        };
+        journey.end(protocol, done.as_ref().err());
+        response
+    }
+
     /// One request from its head to what became of it.
     async fn forward(
         &self,
@@ -194,22 +215,44 @@ impl Door {
         Ok(Done { signal, partial: reply(outcome, upstream)? })
     }
 
+    /// Tells a browser that the page may send. It asks without credentials, so anybody may.
+    fn permit(
+        &self,
+        page: &Allowed,
+        request: &Request<Body>,
+        peer: Peer,
+        journey: &mut Journey,
+    ) -> Response<AnswerBody> {
+        journey.client(self.config.client.identify(peer, request.headers()), request.headers());
+        let mut response = self.state.answers.no_content(journey.request_id());
+        page.permit(request.headers(), response.headers_mut());
+        journey.answered(response.status());
+        response
+    }
+
     /// Answers a health check: of anybody, since it says no more than that the socket is open.
-    async fn health(&self, body: Body, is_serving: bool) -> Response<AnswerBody> {
+    async fn health(
+        &self,
+        request: Request<Body>,
+        connection: &Connection,
+        journey: &mut Journey,
+    ) -> Response<AnswerBody> {
+        let (head, body) = request.into_parts();
+        journey.client(self.config.client.identify(connection.peer, &head.headers), &head.headers);
         let limits = BodyLimits {
             wire: grpc::HEALTH_BYTES_MAX,
             decompressed: grpc::HEALTH_BYTES_MAX,
             timeout: self.config.body_timeout,
         };
-        let request_id = journey::request_id(&self.state.shared);
         let read = otlp::read(body, &limits, false, |_| Ok(())).await;
         let answer = read.and_then(|framed| {
             let (message, _) = grpc::unframe(framed, Compression::Identity)?;
-            grpc::health(&message.to_bytes(), is_serving).ok_or(Refusal::UnknownService)
+            grpc::health(&message.to_bytes(), !connection.drains()).ok_or(Refusal::UnknownService)
         });
+        journey.end(Protocol::Grpc, answer.as_ref().err());
         match answer {
-            Ok(message) => self.state.answers.grpc_success(message, request_id),
-            Err(refusal) => self.state.answers.refusal(&refusal, Protocol::Grpc, request_id),
+            Ok(message) => self.state.answers.grpc_success(message, journey.request_id()),
+            Err(refusal) => self.state.answers.refusal(&refusal, Protocol::Grpc, journey.request_id()),
         }
     }
 
@@ -227,13 +270,10 @@ impl Door {
             tenant.metrics.body_lost();
             events::body_lost(&tenant.config.name, route.signal, &self.config.listener);
         }
-        match (self.config.empty_body, route.protocol.encoding()) {
-            (EmptyBody::Retry, _) if lost && through_cloudflared => Err(Refusal::BodyLost(EmptyBody::Retry)),
+        match self.config.empty_body {
+            EmptyBody::Retry if lost && through_cloudflared => Err(Refusal::BodyLost(EmptyBody::Retry)),
             _ if impossible => Err(Refusal::BodyLost(EmptyBody::Refuse)),
-            (EmptyBody::Refuse, _) if lost => Err(Refusal::BodyLost(EmptyBody::Refuse)),
-            (_, Encoding::Json) if !lost => {
-                Err(Refusal::Malformed("the body is empty, which is not a JSON object".to_owned()))
-            }
+            EmptyBody::Refuse if lost => Err(Refusal::BodyLost(EmptyBody::Refuse)),
             _ => Ok(Done { signal: route.signal, partial: None }),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
         source::{Node, Value},
     },
     listener::{self, Bind, Limits, Timeouts},
-    otlp::EmptyBody,
+    otlp::{Cors, EmptyBody, cors::Origin},
     pipeline::DoorConfig,
 };
 use ipnet::IpNet;
@@ -61,6 +61,7 @@ pub fn listener(s: &mut Section, name: &Located<String>) -> Option<Listener> {
         List(PATH_PREFIX),
         Vec::new(),
     );
+    let cors = s.table("cors", "Senders in browsers.", cors);
     let timeouts = s.table("timeouts", "Time limits of a connection.", timeouts);
     let limits = s.table("limits", "Limits of connections.", limits);
 
@@ -83,10 +84,21 @@ pub fn listener(s: &mut Section, name: &Located<String>) -> Option<Listener> {
         body_timeout: timeouts.values.body,
         empty_body: empty_body.value,
         path_aliases: longest_first(&path_aliases),
+        cors,
     };
     let tls = tls.and_then(|material| material.value);
     let config = listener::Config { name, bind, tls, timeouts: timeouts.values, limits };
     Some(Listener { address, path_aliases: path_aliases.value, config: (config, door) })
+}
+
+fn cors(s: &mut Section) -> Cors {
+    let origins = s.value(
+        "origins",
+        "Pages whose scripts may send: \"https://shop.example\", \"https://*.shop.example\" or \"*\".",
+        List(ORIGIN),
+        Vec::new(),
+    );
+    Cors { origins: origins.value.into_iter().map(|origin| origin.value).collect() }
 }
 
 /// One alias may be the end of another; the longest that fits a path is the one that is meant.
@@ -272,6 +284,15 @@ fn limits(s: &mut Section) -> Limits {
         streams: streams.value,
     }
 }
+
+const ORIGIN: Parsed<Origin> = Parsed {
+    wanted: "an origin such as \"https://shop.example\"",
+    parse: |text| {
+        Origin::parse(text).map_err(|why| {
+            Fault::new("this is not an origin").label(why).help("such as \"https://shop.example\"")
+        })
+    },
+};
 
 const EMPTY_BODY: OneOf<EmptyBody> = OneOf(&[
     (Word::Number(400), EmptyBody::Refuse),

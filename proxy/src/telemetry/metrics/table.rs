@@ -164,7 +164,7 @@ pub(super) const LABELS: &[(&str, &str)] = &[
     (
         "outcome",
         "of a request: `delivered` (the upstream took the batch, or all but what its partial success names), \
-         `answered` (nothing to deliver: an empty batch), `refused` (Tollgate said no, or the \
+         `answered` (nothing to deliver: an empty batch, a health check, a browser that only asks), `refused` (Tollgate said no, or the \
          upstream for good), `failed` (the upstream could not be reached or did not take the batch now), `aborted` (the sender went \
          away first). Of a request to an upstream: `delivered`, `partial` (but for some records), `rejected` \
          (the batch is wrong), `too_large`, `busy` (429, 502, 503, 504), `misconfigured` (the upstream refuses \
