@@ -1,7 +1,9 @@
 //! Where a run happens: the peers that there are, a folder for their files, and what has failed.
 
 use crate::{
-    Options, machine,
+    Options,
+    form::Form,
+    machine,
     peer::{self, Peer, Setup},
     sink::Sink,
 };
@@ -72,6 +74,7 @@ impl Lab {
             admin,
             sink: sink.address,
             tls: None,
+            form: Form::Protobuf,
             client_address: None,
             tokens: 0,
             newcomers: 0,

@@ -3,7 +3,7 @@
 
 use crate::{
     certificate::HOST,
-    machine,
+    grpc, machine,
     measure::percentile,
     wire::{self, Head},
 };
@@ -32,12 +32,15 @@ pub struct Target {
     pub address: SocketAddr,
     /// What to believe, where it speaks TLS.
     pub tls: Option<Arc<ClientConfig>>,
+    /// With it, gRPC: the `authorization` of each call.
+    pub grpc: Option<String>,
 }
 
 /// One keep-alive connection.
 pub struct Connection {
     stream: BufReader<Stream>,
     usable: bool,
+    grpc: Option<grpc::Connection>,
 }
 
 impl Connection {
@@ -53,6 +56,10 @@ impl Connection {
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
         stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
+        let grpc = match &target.grpc {
+            Some(authorization) => Some(grpc::Connection::open(stream.try_clone()?, authorization)?),
+            None => None,
+        };
         let stream = match &target.tls {
             None => Stream::Plain(stream),
             Some(config) => {
@@ -60,12 +67,17 @@ impl Connection {
                 Stream::Tls(Box::new(StreamOwned::new(session, stream)))
             }
         };
-        Ok(Self { stream: BufReader::with_capacity(2048, stream), usable: true })
+        Ok(Self { stream: BufReader::with_capacity(2048, stream), usable: true, grpc })
     }
 
     /// Sends a request and reads the answer to its end.
     pub fn ask(&mut self, request: &[u8]) -> Result<u16> {
         self.usable = false;
+        if let Some(grpc) = &mut self.grpc {
+            let status = grpc.ask(request, ANSWER_TIME_MAX)?;
+            self.usable = true;
+            return Ok(status);
+        }
         self.stream.get_mut().write_all(request).context("writing")?;
         self.stream.get_mut().flush().context("writing")?;
         let head = wire::read_head(&mut self.stream).context("reading")?;

@@ -8,6 +8,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod certificate;
+mod form;
+mod grpc;
 mod lab;
 mod load;
 mod machine;
@@ -21,7 +23,7 @@ mod sink;
 mod table;
 mod wire;
 
-use crate::{lab::Lab, scenario::Transport};
+use crate::{form::Form, lab::Lab, scenario::Transport};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -41,6 +43,12 @@ enum Scenario {
     Http,
     /// CPU per request over TLS 1.3
     Tls,
+    /// CPU per request over gRPC, beside HTTP
+    Grpc,
+    /// CPU per request that comes as JSON and leaves as protobuf
+    Json,
+    /// CPU per request that comes and leaves compressed with gzip
+    Gzip,
     /// A steady good sender on one core, quiet and beside a flood of wrong logins
     Flood(scenario::flood::Options),
     /// Time from exec to the first answer
@@ -105,12 +113,18 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     match arguments.scenario.unwrap_or(Scenario::Http) {
         Scenario::Http => scenario::requests::run(&mut lab, Transport::Plain)?,
         Scenario::Tls => scenario::requests::run(&mut lab, Transport::Tls)?,
+        Scenario::Grpc => scenario::requests::run_forms(&mut lab, &[Form::Protobuf, Form::Grpc])?,
+        Scenario::Json => scenario::requests::run_forms(&mut lab, &[Form::Protobuf, Form::Json])?,
+        Scenario::Gzip => scenario::requests::run_forms(&mut lab, &[Form::Protobuf, Form::Gzip])?,
         Scenario::Flood(options) => scenario::flood::run(&mut lab, &options)?,
         Scenario::Start(options) => scenario::start::run(&mut lab, &options)?,
         Scenario::Idle(options) => scenario::idle::run(&mut lab, &options)?,
         Scenario::All => {
             scenario::requests::run(&mut lab, Transport::Plain)?;
             scenario::requests::run(&mut lab, Transport::Tls)?;
+            for form in [Form::Grpc, Form::Json, Form::Gzip] {
+                scenario::requests::run_forms(&mut lab, &[Form::Protobuf, form])?;
+            }
             scenario::flood::run(&mut lab, &Default::default())?;
             scenario::start::run(&mut lab, &Default::default())?;
             scenario::idle::run(&mut lab, &Default::default())?;

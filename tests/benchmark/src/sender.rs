@@ -45,15 +45,24 @@ pub fn token_hash(token: &str) -> String {
     text
 }
 
-/// A whole `POST /v1/logs`; `more` are further header lines, each with its end.
+/// A whole `POST /v1/logs` of JSON.
+pub fn post_json(authorization: &str, body: &[u8]) -> Vec<u8> {
+    post_as("application/json", authorization, "", body)
+}
+
+/// A whole `POST /v1/logs` of protobuf; `more` are further header lines, each with its end.
 pub fn post(authorization: &str, more: &str, body: &[u8]) -> Vec<u8> {
+    post_as("application/x-protobuf", authorization, more, body)
+}
+
+fn post_as(media_type: &str, authorization: &str, more: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let mut request = format!(
         "POST /v1/logs HTTP/1.1\r\n\
          Host: localhost\r\n\
          User-Agent: tollgate-benchmark\r\n\
          Authorization: {authorization}\r\n\
-         Content-Type: application/x-protobuf\r\n\
+         Content-Type: {media_type}\r\n\
          Content-Length: {length}\r\n\
          {more}\r\n"
     )

@@ -2,6 +2,7 @@
 //! it, and answers 200. It is the witness that nothing was lost.
 
 use crate::{
+    grpc,
     process::Process,
     wire::{self, Head},
 };
@@ -89,8 +90,17 @@ pub fn serve() -> Result<()> {
     Ok(())
 }
 
+fn count(bytes: u64) {
+    BYTES.fetch_add(bytes, Ordering::Relaxed);
+    REQUESTS.fetch_add(1, Ordering::Relaxed);
+}
+
 fn serve_connection(stream: TcpStream) -> Result<()> {
     stream.set_nodelay(true)?;
+    let mut first = [0; 3];
+    if stream.peek(&mut first)? == first.len() && first == *b"PRI" {
+        return grpc::serve(stream, count);
+    }
     let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
     while let Some(Head { start, body, close }) = wire::read_head(&mut reader)? {
         if start.starts_with("GET /count") {
@@ -101,8 +111,7 @@ fn serve_connection(stream: TcpStream) -> Result<()> {
             continue;
         }
         let bytes = wire::discard_body(&mut reader, body)?;
-        BYTES.fetch_add(bytes, Ordering::Relaxed);
-        REQUESTS.fetch_add(1, Ordering::Relaxed);
+        count(bytes);
         reader.get_mut().write_all(ANSWER)?;
         if close {
             break;

@@ -1,7 +1,10 @@
 //! The OpenTelemetry Collector: the alternative door that speaks OTLP itself.
 
 use super::{Peer, Setup, Tls};
-use crate::sender::{PASSWORD, USER};
+use crate::{
+    form::Form,
+    sender::{PASSWORD, USER},
+};
 use anyhow::Result;
 use std::{
     fs,
@@ -45,7 +48,11 @@ impl Peer for Collector {
 }
 
 fn text(setup: &Setup) -> String {
-    let Setup { listen, sink, tls, .. } = setup;
+    let Setup { listen, sink, tls, form, .. } = setup;
+    let grpc = *form == Form::Grpc;
+    let receiver = if grpc { "grpc" } else { "http" };
+    let compression = if *form == Form::Gzip { "gzip" } else { "none" };
+    let exporter = if grpc { "otlp" } else { "otlphttp" };
     let tls = match tls {
         None => String::new(),
         Some(Tls { certificate, key, .. }) => {
@@ -62,7 +69,7 @@ extensions:
 receivers:
   otlp:
     protocols:
-      http:
+      {receiver}:
         endpoint: {listen}
         auth: {{ authenticator: basicauth/server }}
         {tls}
@@ -70,10 +77,16 @@ receivers:
 exporters:
   otlphttp:
     endpoint: http://{sink}
-    compression: none
+    compression: {compression}
     # Go keeps two idle connections by default and would dial for every other request.
     max_idle_conns: 256
     max_idle_conns_per_host: 256
+    sending_queue: {{ enabled: false }}
+    retry_on_failure: {{ enabled: false }}
+  otlp:
+    endpoint: {sink}
+    compression: none
+    tls: {{ insecure: true }}
     sending_queue: {{ enabled: false }}
     retry_on_failure: {{ enabled: false }}
 
@@ -85,7 +98,7 @@ service:
   pipelines:
     logs:
       receivers: [otlp]
-      exporters: [otlphttp]
+      exporters: [{exporter}]
 "#
     )
 }

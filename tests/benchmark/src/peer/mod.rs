@@ -10,9 +10,10 @@ mod tollgate;
 use crate::{
     Options,
     certificate::Certificate,
+    form::Form,
     lab::{self, Lab},
     load::{Connection, Target},
-    machine, payload,
+    machine,
     process::Process,
     sender,
     sink::Sink,
@@ -73,6 +74,8 @@ pub struct Setup {
     pub sink: SocketAddr,
     /// The certificate that it shows, and the senders' side of it.
     pub tls: Option<Tls>,
+    /// What it gets and hands on. The Collector and Tollgate know others than protobuf.
+    pub form: Form,
     /// The header that says where a request really comes from. Tollgate only.
     pub client_address: Option<&'static str>,
     /// So many tenants with a bearer token each, instead of one with a password. Tollgate only.
@@ -138,12 +141,16 @@ pub fn start(peer: &dyn Peer, lab: &Lab, sink: &Sink, change: impl FnOnce(&mut S
     let mut command = peer.command(&setup)?;
     command.stdin(Stdio::null());
     let log = setup.folder.join("output.log");
-    let target = Target { address: setup.listen, tls: setup.tls.as_ref().map(|tls| tls.client.clone()) };
     let authorization = match setup.tokens {
         0 => sender::basic(sender::USER, sender::PASSWORD),
         tokens => sender::bearer(&sender::token(tokens - 1)),
     };
-    let request = sender::post(&authorization, "", &payload::logs(1));
+    let target = Target {
+        address: setup.listen,
+        tls: setup.tls.as_ref().map(|tls| tls.client.clone()),
+        grpc: (setup.form == Form::Grpc).then(|| authorization.clone()),
+    };
+    let request = setup.form.request(&authorization, &setup.form.body(1)?);
 
     let began = Instant::now();
     let mut process = Process::start(peer.name(), command, &log, setup.cores.as_deref())?;

@@ -1,7 +1,10 @@
 //! Tollgate itself.
 
 use super::{Peer, Setup, Tls};
-use crate::sender::{self, PASSWORD_ARGON2, USER};
+use crate::{
+    form::Form,
+    sender::{self, PASSWORD_ARGON2, USER},
+};
 use anyhow::{Context, Result, bail};
 use std::{
     env,
@@ -69,12 +72,17 @@ impl Peer for Tollgate {
 }
 
 fn text(setup: &Setup) -> String {
-    let Setup { listen, admin, sink, tls, client_address, tokens, newcomers, .. } = setup;
+    let Setup { listen, admin, sink, tls, client_address, tokens, newcomers, form, .. } = setup;
     let tls = match tls {
         None => String::new(),
         Some(Tls { certificate, key, .. }) => {
             format!("tls = {{ certificate = {certificate:?}, key = {key:?} }}")
         }
+    };
+    let upstream = match form {
+        Form::Protobuf | Form::Gzip => "",
+        Form::Json => "encoding = \"protobuf\"",
+        Form::Grpc => "protocol = \"grpc\"",
     };
     let client_address = match client_address {
         None => String::new(),
@@ -105,6 +113,7 @@ decompressed = "16MiB"
 
 [upstream.sink]
 endpoint = "http://{sink}"
+{upstream}
 limits = {{ in_flight = 1000, in_flight_bytes = "512MiB" }}
 
 [admin]

@@ -3,6 +3,7 @@
 use super::{Transport, digits, mebibytes, show};
 use crate::{
     certificate::Certificate,
+    form::{self, Form},
     lab::Lab,
     load::{Load, Outcome},
     machine,
@@ -16,9 +17,17 @@ use crate::{
 use anyhow::Result;
 use std::{borrow::Cow, time::Duration};
 
+/// What is measured against each other: a peer, and the form of what it gets.
+struct Row {
+    peer: Box<dyn Peer>,
+    name: String,
+    form: Form,
+}
+
 /// What one turn has shown.
 struct Turn {
-    peer: &'static str,
+    /// The row's number.
+    row: usize,
     records: usize,
     cpu_us: f64,
     per_second: f64,
@@ -33,62 +42,82 @@ pub fn run(lab: &mut Lab, transport: Transport) -> Result<()> {
         Transport::Plain => &NAMES[..],
         Transport::Tls => &["tollgate", "nginx"],
     };
-    let peers = lab.peers(usual)?;
+    let row = |peer: Box<dyn Peer>| Row { name: peer.name().to_owned(), peer, form: Form::Protobuf };
+    let rows: Vec<Row> = lab.peers(usual)?.into_iter().map(row).collect();
     let certificate = match transport {
         Transport::Plain => None,
         Transport::Tls => Some(Certificate::make(&lab.folder)?),
     };
-    let mut sink = Sink::start(&lab.folder)?;
+    let over = match transport {
+        Transport::Plain => "HTTP/1.1",
+        Transport::Tls => "HTTP/1.1 over TLS 1.3",
+    };
+    compare(lab, &rows, certificate.as_ref(), over)
+}
 
-    let rounds = lab.options.rounds;
-    let mut turns = Vec::new();
-    for round in 1..=rounds {
-        for peer in &peers {
-            eprintln!("round {round} of {rounds}: {}", peer.name());
-            turns.extend(take_turn(lab, peer.as_ref(), &mut sink, certificate.as_ref())?);
+/// The same for those peers that know OTLP, with what they get in each of these forms.
+pub fn run_forms(lab: &mut Lab, forms: &[Form]) -> Result<()> {
+    let mut rows = Vec::new();
+    for &form in forms {
+        for peer in lab.peers(&["tollgate", "collector"])? {
+            rows.push(Row { name: format!("{}, {}", peer.name(), form.name()), peer, form });
         }
     }
-
-    for &records in &lab.options.records {
-        let over = match transport {
-            Transport::Plain => "HTTP/1.1",
-            Transport::Tls => "HTTP/1.1 over TLS 1.3",
-        };
-        let bytes = payload::logs(records).len();
-        println!(
-            "\n{over}, requests of {bytes} bytes (log records: {records}), {} connections",
-            lab.options.connections
-        );
-        print!("{}", table(&peers, turns.iter().filter(|turn| turn.records == records)));
+    let names: Vec<_> = forms.iter().map(|form| form.name()).collect();
+    compare(lab, &rows, None, &names.join(" and "))?;
+    if forms.contains(&Form::Gzip) {
+        for &records in &lab.options.records {
+            let inflate = form::bare_inflate(&Form::Gzip.body(records)?)?;
+            println!("a bare inflate of {records} records: {}", show(inflate));
+        }
     }
     Ok(())
 }
 
-/// One peer's turn: start, then warm up and measure for each size, stop.
+fn compare(lab: &mut Lab, rows: &[Row], certificate: Option<&Certificate>, over: &str) -> Result<()> {
+    let mut sink = Sink::start(&lab.folder)?;
+    let rounds = lab.options.rounds;
+    let mut turns = Vec::new();
+    for round in 1..=rounds {
+        for (number, row) in rows.iter().enumerate() {
+            eprintln!("round {round} of {rounds}: {}", row.name);
+            turns.extend(take_turn(lab, number, row, &mut sink, certificate)?);
+        }
+    }
+    for &records in &lab.options.records {
+        let bytes = payload::logs(records).len();
+        println!(
+            "\n{over}, requests of {bytes} bytes in protobuf (log records: {records}), {} connections",
+            lab.options.connections
+        );
+        print!("{}", table(rows, records, turns.iter().filter(|turn| turn.records == records)));
+    }
+    Ok(())
+}
+
+/// One turn: start, then warm up and measure for each size, stop.
 fn take_turn(
     lab: &mut Lab,
-    peer: &dyn Peer,
+    number: usize,
+    row: &Row,
     sink: &mut Sink,
     certificate: Option<&Certificate>,
 ) -> Result<Vec<Turn>> {
     let tls = certificate.map(Tls::of).transpose()?;
-    let mut running = peer::start(peer, lab, sink, |setup| setup.tls = tls)?;
+    let mut running = peer::start(row.peer.as_ref(), lab, sink, |setup| {
+        setup.tls = tls;
+        setup.form = row.form;
+    })?;
     let mut turns = Vec::new();
     for records in lab.options.records.clone() {
-        turns.push(measure(lab, peer, &mut running, sink, records)?);
+        turns.push(Turn { row: number, ..measure(lab, row, &mut running, sink, records)? });
     }
     Ok(turns)
 }
 
-fn measure(
-    lab: &mut Lab,
-    peer: &dyn Peer,
-    running: &mut Running,
-    sink: &mut Sink,
-    records: usize,
-) -> Result<Turn> {
-    let body = payload::logs(records);
-    let request = sender::post(&sender::basic(sender::USER, sender::PASSWORD), "", &body);
+fn measure(lab: &mut Lab, row: &Row, running: &mut Running, sink: &mut Sink, records: usize) -> Result<Turn> {
+    let body = row.form.body(records)?;
+    let request = row.form.request(&sender::basic(sender::USER, sender::PASSWORD), &body);
     let load = Load {
         target: &running.target,
         connections: lab.options.connections,
@@ -108,12 +137,13 @@ fn measure(
     running.process.check_running()?;
 
     let requests = counted.requests - counted_before.requests;
-    let bytes = peer.keeps_bytes().then_some(counted.bytes - counted_before.bytes);
+    let keeps_bytes = row.peer.keeps_bytes() && row.form.keeps_bytes();
+    let bytes = keeps_bytes.then_some(counted.bytes - counted_before.bytes);
     if let Some(loss) = loss(&outcome, body.len() as u64, requests, bytes) {
-        lab.failed(format!("{}, {records} records: {loss}", peer.name()));
+        lab.failed(format!("{}, {records} records: {loss}", row.name));
     }
     Ok(Turn {
-        peer: peer.name(),
+        row: 0,
         records,
         cpu_us: (cpu - cpu_before).as_secs_f64() * 1e6 / outcome.good().max(1) as f64,
         per_second: outcome.answers_per_second(),
@@ -134,30 +164,31 @@ fn loss(outcome: &Outcome, body_bytes: u64, requests: u64, bytes: Option<u64>) -
     })
 }
 
-fn table<'a>(peers: &[Box<dyn Peer>], turns: impl Iterator<Item = &'a Turn> + Clone) -> Table {
-    let of = |peer: &'static str, figure: fn(&Turn) -> f64| {
-        Spread::of(turns.clone().filter(|turn| turn.peer == peer).map(figure))
+fn table<'a>(rows: &[Row], records: usize, turns: impl Iterator<Item = &'a Turn> + Clone) -> Table {
+    let of = |number: usize, figure: fn(&Turn) -> f64| {
+        Spread::of(turns.clone().filter(|turn| turn.row == number).map(figure))
     };
-    let tollgate = of(NAMES[0], |turn| turn.cpu_us);
+    let first = of(0, |turn| turn.cpu_us);
     let mut table = Table::new([
         "peer",
         "CPU/request",
         "min–max",
-        "to Tollgate",
+        "to the first",
+        "records/CPU second",
         "requests/s",
         "p50",
         "p99",
         "peak memory",
     ]);
-    for peer in peers {
-        let peer = peer.name();
-        let Some(cpu_us) = of(peer, |turn| turn.cpu_us) else { continue };
-        let median = |figure| of(peer, figure).map_or(0.0, |spread| spread.median);
+    for (number, row) in rows.iter().enumerate() {
+        let Some(cpu_us) = of(number, |turn| turn.cpu_us) else { continue };
+        let median = |figure| of(number, figure).map_or(0.0, |spread| spread.median);
         table.row([
-            peer.to_owned(),
+            row.name.clone(),
             format!("{} µs", digits(cpu_us.median)),
             format!("{}–{}", digits(cpu_us.min), digits(cpu_us.max)),
-            tollgate.map_or("–".into(), |tollgate| format!("{:.2} ×", cpu_us.median / tollgate.median)),
+            first.map_or("–".into(), |first| format!("{:.2} ×", cpu_us.median / first.median)),
+            format!("{:.0}", records as f64 * 1e6 / cpu_us.median),
             format!("{:.0}", median(|turn| turn.per_second)),
             show(Duration::from_secs_f64(median(|turn| turn.p50.as_secs_f64()))),
             show(Duration::from_secs_f64(median(|turn| turn.p99.as_secs_f64()))),
