@@ -5,14 +5,18 @@ use super::{
     answer::Answer,
     io::{Io, Stream, Upload},
 };
-use crate::{otlp::Chunks, telemetry};
+use crate::{
+    batched::{Flushing, batched},
+    otlp::Chunks,
+    telemetry,
+};
 use http::{HeaderMap, Request, Uri, header, uri::Scheme};
 use http_body::Body;
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1, http2},
 };
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use std::{
     future::{Future, poll_fn},
@@ -335,7 +339,8 @@ async fn dial_first(addresses: &[SocketAddr], deadline: Instant) -> io::Result<T
 }
 
 async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Chunks>> {
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+    let (io, flushing) = batched(io);
+    let (sender, connection) = http2::Builder::new(Driver(Arc::new(Mutex::new(Some(flushing)))))
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
@@ -344,6 +349,23 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Chunks>> {
         .await?;
     tokio::spawn(connection);
     Ok(sender)
+}
+
+/// What drives an HTTP/2 connection. The first future that hyper has spawned is the connection's own, while
+/// it shakes hands; the others are bodies.
+#[derive(Clone)]
+struct Driver(Arc<Mutex<Option<Flushing<Io>>>>);
+
+impl<F> hyper::rt::Executor<F> for Driver
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        match self.0.lock().take() {
+            Some(flushing) => drop(tokio::spawn(flushing.drive(future))),
+            None => drop(tokio::spawn(future)),
+        }
+    }
 }
 
 /// One HTTP/1.1 connection, driven by the task that uses it: no task of its own has to be woken for

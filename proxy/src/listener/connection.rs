@@ -4,7 +4,9 @@
 use super::{
     Body, Config, Counters, DRAIN_GRACE, Limits, Service, Workers,
     io::{Io, Stream},
+    workers::Streams,
 };
+use crate::batched::batched;
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::{
     body::Incoming,
@@ -304,8 +306,10 @@ pub(super) async fn serve<S: Service>(
                 let connection = connection.clone();
                 move |request| answer(request, connection.clone(), service.clone(), false)
             });
-            let http = pin!(http2_builder(&limits, workers).serve_connection(io, service));
-            connection.drive(http, |http| http.graceful_shutdown(), false).await;
+            let streams = Streams::new(workers);
+            let (io, flushing) = batched(io);
+            let http = pin!(flushing.drive(http2_builder(&limits, streams).serve_connection(io, service)));
+            connection.drive(http, |http| http.connection().graceful_shutdown(), false).await;
         }
         Driven::Ended(Ok(false)) => {
             serve_http1(&mut io, &connection, &limits, &service, counters).await;
@@ -366,8 +370,8 @@ fn http1_builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-fn http2_builder(limits: &Limits, workers: Workers) -> http2::Builder<Workers> {
-    let mut builder = http2::Builder::new(workers);
+fn http2_builder(limits: &Limits, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)

@@ -18,8 +18,8 @@ use tokio::{
 ///
 /// A connection lives on one of them, and so do the connections to upstreams that its requests use:
 /// nothing of a request wakes another thread. (With one runtime of two threads that steal work from
-/// each other, a small request cost a quarter more CPU.) The streams of an HTTP/2 connection are
-/// spread over all threads, because a tunnel may bring everything on one connection.
+/// each other, a small request cost a quarter more CPU.) Only an HTTP/2 connection with several streams at
+/// once spreads them over all threads.
 #[derive(Clone)]
 pub struct Workers {
     threads: Arc<[Worker]>,
@@ -59,12 +59,46 @@ impl Workers {
     }
 }
 
-/// What hyper spawns: the streams of an HTTP/2 connection.
-impl<F> hyper::rt::Executor<F> for Workers
+/// What hyper spawns: the streams of one HTTP/2 connection. One alone stays on the connection's own
+/// thread, where nobody has to be woken; those beside it are spread, because a tunnel may bring
+/// everything on one connection.
+#[derive(Clone)]
+pub(super) struct Streams {
+    workers: Workers,
+    open: Arc<AtomicUsize>,
+}
+
+impl Streams {
+    /// Those of a connection that is served by the thread that it calls from.
+    pub(super) fn new(workers: Workers) -> Self {
+        Self { workers, open: Arc::default() }
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Streams
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        self.spawn(future);
+        let stream = Open(self.open.clone());
+        let is_alone = self.open.fetch_add(1, Relaxed) == 0;
+        let future = async move {
+            let _stream = stream;
+            future.await;
+        };
+        if is_alone {
+            tokio::spawn(future);
+        } else {
+            self.workers.spawn(future);
+        }
+    }
+}
+
+/// An open stream.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
