@@ -304,15 +304,24 @@ struct Head {
 impl Head {
     /// Reads field names, line by line. True: the head's end came.
     fn ends_in(&mut self, arrived: &[u8]) -> bool {
-        for piece in arrived.split_inclusive(|&byte| byte == b'\n') {
-            let taken = piece.len().min(LINE_BYTES - self.filled);
-            self.line[self.filled..][..taken].copy_from_slice(&piece[..taken]);
-            self.filled += taken;
-            if piece.ends_with(b"\n") && self.ends_with_line() {
+        let mut rest = arrived;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (piece, behind) = rest.split_at(end + 1);
+            self.keep(piece);
+            if self.ends_with_line() {
                 return true;
             }
+            rest = behind;
         }
+        self.keep(rest);
         false
+    }
+
+    /// Keeps of a piece of a line what its name needs.
+    fn keep(&mut self, piece: &[u8]) {
+        let taken = piece.len().min(LINE_BYTES - self.filled);
+        self.line[self.filled..][..taken].copy_from_slice(&piece[..taken]);
+        self.filled += taken;
     }
 
     /// A line ended. True: it is the empty one behind a head.
