@@ -187,7 +187,12 @@ pub struct Answers {
 impl Answers {
     /// `every`: the headers of each answer.
     pub fn new(every: &[(HeaderName, HeaderValue)]) -> Self {
-        Self { every: every.iter().cloned().collect() }
+        let mut every: HeaderMap = every.iter().cloned().collect();
+        // They have their places from the beginning, else the map of each answer would have to grow.
+        for own in [header::CONTENT_TYPE, REQUEST_ID] {
+            every.insert(own, HeaderValue::from_static(""));
+        }
+        Self { every }
     }
 
     /// 200: everything arrived, or as much as `partial` says.
@@ -237,6 +242,7 @@ impl Answers {
         let mut response = Response::new(AnswerBody::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let mut headers = self.every.clone();
+        headers.remove(header::CONTENT_TYPE);
         headers.insert(REQUEST_ID, request_id);
         *response.headers_mut() = headers;
         response
