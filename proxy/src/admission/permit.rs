@@ -1,7 +1,7 @@
 //! Permission to come in, from three gates at once.
 
 use super::{Denial, Gate, Limit, Scope};
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 /// In what steps bytes are taken for a body whose length is not known: few enough that the counting
 /// costs nothing, small enough that a small body holds little.
@@ -9,8 +9,8 @@ pub const STEP_BYTES: u64 = 64 << 10;
 
 /// A request that is in. It holds its place, and the bytes reserved for it, until it is dropped.
 #[must_use = "the request is in only while this is held"]
-pub struct Permit {
-    gates: [Arc<Gate>; 3],
+pub struct Permit<'a> {
+    gates: [&'a Gate; 3],
     bytes: u64,
 }
 
@@ -20,17 +20,17 @@ const SCOPES: [Scope; 3] = [Scope::Tenant, Scope::Upstream, Scope::All];
 ///
 /// # Errors
 /// [`Denial`], when one of the gates has no room; then none of them keeps anything of the request.
-pub fn admit(
-    tenant: &Arc<Gate>,
-    upstream: &Arc<Gate>,
-    all: &Arc<Gate>,
+pub fn admit<'a>(
+    tenant: &'a Gate,
+    upstream: &'a Gate,
+    all: &'a Gate,
     announced: Option<u64>,
-) -> Result<Permit, Denial> {
+) -> Result<Permit<'a>, Denial> {
     let now_ns = tenant.clock.now_ns();
     let bytes = announced.unwrap_or(0);
     let gates = [tenant, upstream, all];
     pass(gates, |gate| gate.enter(bytes, now_ns), |gate| gate.take_back(bytes))?;
-    Ok(Permit { gates: gates.map(Arc::clone), bytes })
+    Ok(Permit { gates, bytes })
 }
 
 /// The most bytes that these gates ever reserve for one request. What needs more has to be refused for
@@ -39,7 +39,7 @@ pub fn bytes_max(tenant: &Gate, upstream: &Gate, all: &Gate) -> u64 {
     tenant.in_flight_bytes_max().min(upstream.in_flight_bytes_max()).min(all.in_flight_bytes_max())
 }
 
-impl Permit {
+impl Permit<'_> {
     /// Makes sure that so many bytes in total are reserved, before and after decompression together;
     /// takes more in steps of [`STEP_BYTES`], and never gives any back before the end.
     ///
@@ -76,17 +76,17 @@ impl Permit {
     }
 
     fn hold(&self, bytes: u64) -> Result<(), Denial> {
-        pass(self.gates.each_ref(), |gate| gate.hold(bytes), |gate| gate.let_go(bytes))
+        pass(self.gates, |gate| gate.hold(bytes), |gate| gate.let_go(bytes))
     }
 }
 
-impl Drop for Permit {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.gates.iter().for_each(|gate| gate.leave(self.bytes));
     }
 }
 
-impl fmt::Debug for Permit {
+impl fmt::Debug for Permit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit").field("bytes", &self.bytes).finish_non_exhaustive()
     }
@@ -94,7 +94,7 @@ impl fmt::Debug for Permit {
 
 /// Takes from every gate, or gives back what the first ones gave.
 fn pass(
-    gates: [&Arc<Gate>; 3],
+    gates: [&Gate; 3],
     take: impl Fn(&Gate) -> Result<(), (Limit, Duration)>,
     give_back: impl Fn(&Gate),
 ) -> Result<(), Denial> {

@@ -36,7 +36,7 @@ impl Door {
         Self { tenant: gate(tenant), upstream: gate(upstream), all: gate(all), clock: clock.clone() }
     }
 
-    fn admit(&self, announced: Option<u64>) -> Result<Permit, Denial> {
+    fn admit(&self, announced: Option<u64>) -> Result<Permit<'_>, Denial> {
         admit(&self.tenant, &self.upstream, &self.all, announced)
     }
 
@@ -193,10 +193,10 @@ fn near_a_limit_what_is_missing_is_taken_exactly_and_a_denial_changes_nothing() 
 fn an_upstream_that_hangs_uses_up_its_own_permits_only() {
     let hung =
         Door::new(GlobalLimits { in_flight: 10, ..wide() }, GlobalLimits { in_flight: 4, ..wide() }, wide());
-    let _waiting: Vec<Permit> = (0..4).map(|_| hung.admit(Some(10)).unwrap()).collect();
+    let _waiting: Vec<Permit<'_>> = (0..4).map(|_| hung.admit(Some(10)).unwrap()).collect();
     assert_eq!(hung.admit(Some(10)).unwrap_err().scope, Scope::Upstream);
     let well = Arc::new(Gate::with_clock(&wide(), hung.clock.clone()));
-    let through: Vec<Permit> =
+    let through: Vec<Permit<'_>> =
         (0..6).map(|_| admit(&hung.tenant, &well, &hung.all, Some(10)).unwrap()).collect();
     assert_eq!(through.len(), 6);
 }
@@ -204,7 +204,7 @@ fn an_upstream_that_hangs_uses_up_its_own_permits_only() {
 #[test]
 fn new_limits_keep_what_is_in_flight() {
     let door = Door::new(GlobalLimits { in_flight: 4, ..wide() }, wide(), wide());
-    let mut held: Vec<Permit> = (0..4).map(|_| door.admit(Some(10)).unwrap()).collect();
+    let mut held: Vec<Permit<'_>> = (0..4).map(|_| door.admit(Some(10)).unwrap()).collect();
     door.tenant.resize(&GlobalLimits { in_flight: 2, requests_per_second: Some(1), ..wide() });
     held.truncate(2);
     assert_eq!(door.admit(None).unwrap_err().limit, Limit::InFlight);

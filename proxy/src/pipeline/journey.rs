@@ -14,7 +14,7 @@ use crate::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -23,9 +23,11 @@ const CANCELLED: &str = "cancelled";
 
 /// A request on its way. When it is dropped, its access line is written and it is counted: also when
 /// its sender went away and nobody is left to answer.
-pub(super) struct Journey {
-    state: Arc<State>,
-    listener: Arc<str>,
+///
+/// It borrows what it names: a count of holders would be written by every thread for every request.
+pub(super) struct Journey<'a> {
+    state: &'a State,
+    listener: &'a str,
     id: [u8; 16],
     method: Method,
     version: Version,
@@ -34,8 +36,8 @@ pub(super) struct Journey {
     steps: Steps,
     client: Option<Client>,
     cf_ray: Option<HeaderValue>,
-    tenant: Option<Arc<Tenant>>,
-    known: Option<Arc<Known>>,
+    tenant: Option<&'a Tenant>,
+    known: Option<&'a Known>,
     signal: Option<Signal>,
     protocol: Option<Protocol>,
     compression: Option<Compression>,
@@ -44,7 +46,7 @@ pub(super) struct Journey {
     records: u64,
     /// Of the records, those that a partial success names.
     rejected: u64,
-    upstream: Option<Arc<Upstream>>,
+    upstream: Option<&'a Upstream>,
     upstream_status: Option<exporter::Status>,
     exporting: bool,
     status: Option<StatusCode>,
@@ -53,12 +55,12 @@ pub(super) struct Journey {
     refused: Option<Refused>,
 }
 
-impl Journey {
-    pub(super) fn begin(state: &Arc<State>, door: &DoorConfig, request: &Request<Body>) -> Self {
+impl<'a> Journey<'a> {
+    pub(super) fn begin(state: &'a State, door: &'a DoorConfig, request: &Request<Body>) -> Self {
         let now = Instant::now();
         Self {
-            state: state.clone(),
-            listener: door.listener.clone(),
+            state,
+            listener: &door.listener,
             id: next_id(&state.shared),
             method: request.method().clone(),
             version: request.version(),
@@ -107,8 +109,8 @@ impl Journey {
         self.compression = Some(route.compression);
     }
 
-    pub(super) fn tenant(&mut self, tenant: &Arc<Tenant>, known: Arc<Known>) {
-        self.tenant = Some(tenant.clone());
+    pub(super) fn tenant(&mut self, tenant: &'a Tenant, known: &'a Known) {
+        self.tenant = Some(tenant);
         self.known = Some(known);
         self.steps.auth = Some(self.step());
     }
@@ -126,8 +128,8 @@ impl Journey {
     }
 
     /// Sends a request on, and notes what became of it.
-    pub(super) async fn export(&mut self, upstream: &Arc<Upstream>, export: Export<'_>) -> Outcome {
-        self.upstream = Some(upstream.clone());
+    pub(super) async fn export(&mut self, upstream: &'a Upstream, export: Export<'_>) -> Outcome {
+        self.upstream = Some(upstream);
         self.exporting = true;
         self.step();
         let (outcome, status) = upstream.exporter.send(export).await;
@@ -183,11 +185,11 @@ impl Journey {
     }
 }
 
-impl Drop for Journey {
+impl Drop for Journey<'_> {
     fn drop(&mut self) {
         self.steps.total = self.began.elapsed();
         if self.exporting
-            && let Some(upstream) = &self.upstream
+            && let Some(upstream) = self.upstream
         {
             upstream.metrics.ended(CANCELLED, self.last_step.elapsed());
         }
@@ -195,15 +197,15 @@ impl Drop for Journey {
             time: SystemTime::now(),
             request_id: std::str::from_utf8(&self.id).unwrap_or_default(),
             cf_ray: self.cf_ray.as_ref().map(HeaderValue::as_bytes),
-            listener: &self.listener,
+            listener: self.listener,
             client: match self.client.map(|client| client.address) {
                 Some(Peer::Ip(address)) => Some(address),
                 Some(Peer::Unix) | None => None,
             },
             protocol: self.version,
             method: self.method.as_str(),
-            tenant: self.tenant.as_ref().map(|tenant| &*tenant.config.name),
-            credential: self.known.as_ref().map(|known| &*known.name),
+            tenant: self.tenant.map(|tenant| &*tenant.config.name),
+            credential: self.known.map(|known| &*known.name),
             signal: self.signal,
             encoding: self.protocol.map(Protocol::encoding),
             compression: self.compression,
@@ -213,7 +215,7 @@ impl Drop for Journey {
             bytes: self.bytes,
             bytes_inflated: self.bytes_inflated,
             records: self.records,
-            upstream: self.upstream.as_ref().map(|upstream| upstream.name()),
+            upstream: self.upstream.map(Upstream::name),
             upstream_status: match self.upstream_status {
                 Some(exporter::Status::Http(status)) => Some(status.as_u16()),
                 _ => None,
@@ -226,13 +228,13 @@ impl Drop for Journey {
             refusal: self.refused,
         };
         let shared = &self.state.shared;
-        let metrics = match &self.tenant {
+        let metrics = match self.tenant {
             Some(tenant) => tenant.metrics.signal(self.signal),
             None => shared.metrics.strangers().signal(self.signal),
         };
         shared.metrics.ended(metrics, &access);
         shared.access.write(&access);
-        if let (Some(tenant), Some(signal)) = (&self.tenant, self.signal) {
+        if let (Some(tenant), Some(signal)) = (self.tenant, self.signal) {
             self.settle_records(tenant, signal);
         }
     }

@@ -84,13 +84,13 @@ struct Done {
 
 impl Door {
     /// A batch, and its answer in the sender's own protocol.
-    async fn export(
-        &self,
+    async fn export<'a>(
+        &'a self,
         request: Request<Body>,
         peer: Peer,
         ambiguous_length: bool,
         protocol: Protocol,
-        journey: &mut Journey,
+        journey: &mut Journey<'a>,
     ) -> Response<AnswerBody> {
         let done = self.forward(request, peer, ambiguous_length, journey).await;
         let answers = &self.state.answers;
@@ -104,12 +104,12 @@ impl Door {
     }
 
     /// One request from its head to what became of it.
-    async fn forward(
-        &self,
+    async fn forward<'a>(
+        &'a self,
         request: Request<Body>,
         peer: Peer,
         ambiguous_length: bool,
-        journey: &mut Journey,
+        journey: &mut Journey<'a>,
     ) -> Result<Done, Refusal> {
         let (head, mut body) = request.into_parts();
 
@@ -221,7 +221,7 @@ impl Door {
         page: &Allowed,
         request: &Request<Body>,
         peer: Peer,
-        journey: &mut Journey,
+        journey: &mut Journey<'_>,
     ) -> Response<AnswerBody> {
         journey.client(self.config.client.identify(peer, request.headers()), request.headers());
         let mut response = self.state.answers.no_content(journey.request_id());
@@ -235,7 +235,7 @@ impl Door {
         &self,
         request: Request<Body>,
         connection: &Connection,
-        journey: &mut Journey,
+        journey: &mut Journey<'_>,
     ) -> Response<AnswerBody> {
         let (head, body) = request.into_parts();
         journey.client(self.config.client.identify(connection.peer, &head.headers), &head.headers);

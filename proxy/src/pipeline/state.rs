@@ -168,8 +168,8 @@ where
 }
 
 impl State {
-    pub(super) fn tenant(&self, name: &str) -> Option<&Arc<Tenant>> {
-        self.by_name.get(name)
+    pub(super) fn tenant(&self, name: &str) -> Option<&Tenant> {
+        self.by_name.get(name).map(|tenant| &**tenant)
     }
 
     /// The prefixes that are tenants' own.
@@ -184,8 +184,8 @@ impl State {
 }
 
 impl Tenant {
-    pub(super) fn upstream(&self, signal: Signal) -> Option<&Arc<Upstream>> {
-        self.upstreams[signal as usize].as_ref()
+    pub(super) fn upstream(&self, signal: Signal) -> Option<&Upstream> {
+        self.upstreams[signal as usize].as_deref()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Config, FailureLimits,
-    directory::{Candidates, Directory, Known, Record},
+    directory::{Directory, Known, Record},
     failures::{self, Charge, Effort, Failures, Refused},
     hash::{self, PasswordHash, Secret, token_digest},
     header::{Basic, Presented, Scratch},
@@ -260,11 +260,12 @@ impl Tenants {
     ///
     /// # Errors
     /// [`Denial`], when the sender is not known. Failures are logged and counted here.
-    pub async fn authenticate(&self, attempt: &Attempt<'_>) -> Result<Arc<Known>, Denial> {
+    pub async fn authenticate(&self, attempt: &Attempt<'_>) -> Result<&Known, Denial> {
         match self.recognise(attempt) {
             Recognised::Known(known) => Ok(known),
             Recognised::Denied(denial) => Err(denial),
-            Recognised::Unverified(guess) => self.verify(attempt, guess).await,
+            // In a box: few requests need it, and all would be as large as it.
+            Recognised::Unverified(guess) => Box::pin(self.verify(attempt, guess)).await,
         }
     }
 
@@ -297,39 +298,39 @@ impl Tenants {
 }
 
 /// What can be said without a hash.
-enum Recognised {
-    Known(Arc<Known>),
+enum Recognised<'a> {
+    Known(&'a Known),
     Denied(Denial),
-    Unverified(Guess),
+    Unverified(Guess<'a>),
 }
 
 /// A secret that fits nothing known yet.
-struct Guess {
+struct Guess<'a> {
     digest: [u8; 32],
     user: Box<[u8]>,
     secret: Secret,
     /// What it is tried against; none: decoys.
-    candidates: Option<Candidates>,
+    candidates: Option<&'a [Arc<Known>]>,
     /// What to call it if it fits none of them.
     reason: Reason,
 }
 
 /// What a secret's digest says about credentials.
-enum Fit {
-    Good(Arc<Known>),
+enum Fit<'a> {
+    Good(&'a Known),
     /// It fits, but only where it may not be used.
     Refused(Reason),
     None,
 }
 
 impl Tenants {
-    /// The path of nearly all requests: no wait, no lock, no allocation.
-    fn recognise(&self, attempt: &Attempt<'_>) -> Recognised {
+    /// The path of nearly all requests: no wait, no lock.
+    fn recognise(&self, attempt: &Attempt<'_>) -> Recognised<'_> {
         let Some(header) = attempt.authorization else {
             self.lasting.counters.missing.fetch_add(1, Relaxed);
             return Recognised::Denied(Denial::Missing);
         };
-        let mut scratch = Scratch::new();
+        let mut scratch = Scratch::default();
         match Presented::read(header, &mut scratch) {
             Ok(Presented::Basic(basic)) => self.recognise_basic(attempt, &basic),
             Ok(Presented::Bearer(token)) => self.recognise_bearer(attempt, token),
@@ -337,17 +338,17 @@ impl Tenants {
         }
     }
 
-    fn recognise_basic(&self, attempt: &Attempt<'_>, basic: &Basic<'_>) -> Recognised {
+    fn recognise_basic(&self, attempt: &Attempt<'_>, basic: &Basic<'_>) -> Recognised<'_> {
         let digest = self.lasting.digest(b'B', basic.user, basic.secret);
         let candidates = self.directory.user(basic.user);
         let reason = if candidates.is_some() { Reason::WrongPassword } else { Reason::UnknownUser };
         self.recognise_slow(attempt, digest, basic, candidates, reason)
     }
 
-    fn recognise_bearer(&self, attempt: &Attempt<'_>, token: &[u8]) -> Recognised {
+    fn recognise_bearer(&self, attempt: &Attempt<'_>, token: &[u8]) -> Recognised<'_> {
         if let Some(known) = self.directory.token(&token_digest(token)) {
             return match self.enter(known, attempt) {
-                Ok(()) => Recognised::Known(known.clone()),
+                Ok(()) => Recognised::Known(known),
                 Err(reason) => Recognised::Denied(self.fail(attempt, b"", reason)),
             };
         }
@@ -360,14 +361,14 @@ impl Tenants {
         self.recognise_slow(attempt, digest, &shown, Some(candidates), Reason::UnknownToken)
     }
 
-    fn recognise_slow(
-        &self,
+    fn recognise_slow<'a>(
+        &'a self,
         attempt: &Attempt<'_>,
         digest: [u8; 32],
         shown: &Basic<'_>,
-        candidates: Option<&Candidates>,
+        candidates: Option<&'a [Arc<Known>]>,
         reason: Reason,
-    ) -> Recognised {
+    ) -> Recognised<'a> {
         let fit = self.fit(attempt, candidates, &digest);
         let refusal = match fit {
             Fit::Good(known) => return Recognised::Known(known),
@@ -386,18 +387,23 @@ impl Tenants {
             digest,
             user: shown.user.into(),
             secret: Secret::new(shown.secret),
-            candidates: candidates.cloned(),
+            candidates,
             reason,
         })
     }
 
     /// Finds the credential that a digest is known to fit, by preference one that is good.
-    fn fit(&self, attempt: &Attempt<'_>, candidates: Option<&Candidates>, digest: &[u8; 32]) -> Fit {
+    fn fit<'a>(
+        &self,
+        attempt: &Attempt<'_>,
+        candidates: Option<&'a [Arc<Known>]>,
+        digest: &[u8; 32],
+    ) -> Fit<'a> {
         let mut fit = Fit::None;
-        for known in candidates.into_iter().flat_map(|candidates| candidates.iter()) {
+        for known in candidates.unwrap_or_default() {
             if known.record.verified(digest) {
                 match self.enter(known, attempt) {
-                    Ok(()) => return Fit::Good(known.clone()),
+                    Ok(()) => return Fit::Good(known),
                     Err(reason) => fit = Fit::Refused(reason),
                 }
             }
@@ -417,7 +423,7 @@ impl Tenants {
     ///
     /// If the sender goes away meanwhile its charge stays: else a flood that hangs up early would cost
     /// hashes and never be counted.
-    async fn verify(&self, attempt: &Attempt<'_>, guess: Guess) -> Result<Arc<Known>, Denial> {
+    async fn verify<'a>(&'a self, attempt: &Attempt<'_>, guess: Guess<'a>) -> Result<&'a Known, Denial> {
         let Lasting { pool, counters, .. } = &*self.lasting;
         let key = (guess.digest, self.generation);
         // Whoever waits for a hash that is under way anyhow is charged when it turns out wrong, so that
@@ -438,7 +444,7 @@ impl Tenants {
         if let Err(GivenUp) = ticket.done().await {
             return Err(self.busy(charged, Duration::from_secs(1)));
         }
-        let reason = match self.fit(attempt, guess.candidates.as_ref(), &guess.digest) {
+        let reason = match self.fit(attempt, guess.candidates, &guess.digest) {
             Fit::Good(known) => {
                 counters.verified_by_hash.fetch_add(1, Relaxed);
                 self.refund(charged);
@@ -456,7 +462,7 @@ impl Tenants {
     /// The work for the pool: tries the secret against each credential until one fits, and remembers
     /// it there. Says whether it could be computed. Credentials that would be refused come last, in
     /// case that the same secret fits a good one.
-    fn hashing(&self, attempt: &Attempt<'_>, guess: &Guess) -> impl FnOnce() -> bool + Send + 'static {
+    fn hashing(&self, attempt: &Attempt<'_>, guess: &Guess<'_>) -> impl FnOnce() -> bool + Send + use<> {
         let now = self.lasting.clock.wall();
         let tried: Vec<(PasswordHash, Option<Arc<Record>>)> = match &guess.candidates {
             Some(candidates) => {

@@ -92,8 +92,8 @@ impl Record {
     }
 }
 
-/// Several credentials of one user; shared with what waits for a hash.
-pub(super) type Candidates = Arc<[Arc<Known>]>;
+/// Several credentials of one user.
+type Candidates = Box<[Arc<Known>]>;
 
 pub(super) struct Directory {
     pub(super) all: Vec<Arc<Known>>,
@@ -145,17 +145,17 @@ impl Directory {
     }
 
     /// The credentials of a user; names are compared byte by byte.
-    pub(super) fn user(&self, name: &[u8]) -> Option<&Candidates> {
-        self.by_user.get(name)
+    pub(super) fn user(&self, name: &[u8]) -> Option<&[Arc<Known>]> {
+        self.by_user.get(name).map(|candidates| &**candidates)
     }
 
     /// The credential of a random token.
-    pub(super) fn token(&self, digest: &[u8; 32]) -> Option<&Arc<Known>> {
-        self.by_token.get(digest)
+    pub(super) fn token(&self, digest: &[u8; 32]) -> Option<&Known> {
+        self.by_token.get(digest).map(|known| &**known)
     }
 
     /// The tokens that each have to be tried.
-    pub(super) fn slow_tokens(&self) -> &Candidates {
+    pub(super) fn slow_tokens(&self) -> &[Arc<Known>] {
         &self.slow_tokens
     }
 }

@@ -21,21 +21,14 @@ pub(super) struct Basic<'a> {
 /// The header cannot be read: not Basic or Bearer, not base64, no colon, too long.
 pub(super) struct Malformed;
 
-/// Where a password stands in clear text for a moment. Wiped when dropped.
-pub(super) struct Scratch {
-    bytes: [u8; HEADER_BYTES_MAX / 4 * 3],
-    used: usize,
-}
-
-impl Scratch {
-    pub(super) fn new() -> Self {
-        Self { bytes: [0; _], used: 0 }
-    }
-}
+/// Where a password stands in clear text for a moment. Wiped when dropped. No larger than what is
+/// decoded: room for the longest would have to be cleared for each request.
+#[derive(Default)]
+pub(super) struct Scratch(Vec<u8>);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        wipe(&mut self.bytes[..self.used]);
+        wipe(&mut self.0);
     }
 }
 
@@ -49,10 +42,9 @@ impl<'a> Presented<'a> {
         let space = header.iter().position(|byte| *byte == b' ').ok_or(Malformed)?;
         let (scheme, value) = (&header[..space], header[space..].trim_ascii());
         if scheme.eq_ignore_ascii_case(b"basic") {
-            scratch.used = scratch.bytes.len();
-            let decoded = general_purpose::STANDARD_PAD_INDIFFERENT.decode_slice(value, &mut scratch.bytes);
-            scratch.used = decoded.map_err(|_| Malformed)?;
-            let decoded = &scratch.bytes[..scratch.used];
+            scratch.0 = vec![0; base64::decoded_len_estimate(value.len())];
+            let decoded = general_purpose::STANDARD_PAD_INDIFFERENT.decode_slice(value, &mut scratch.0);
+            let decoded = &scratch.0[..decoded.map_err(|_| Malformed)?];
             let colon = decoded.iter().position(|byte| *byte == b':').ok_or(Malformed)?;
             Ok(Self::Basic(Basic { user: &decoded[..colon], secret: &decoded[colon + 1..] }))
         } else if scheme.eq_ignore_ascii_case(b"bearer") && !value.is_empty() {
@@ -68,7 +60,7 @@ mod tests {
     use super::*;
 
     fn read(header: &str) -> Option<String> {
-        let mut scratch = Scratch::new();
+        let mut scratch = Scratch::default();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match Presented::read(header.as_bytes(), &mut scratch).ok()? {
             Presented::Basic(Basic { user, secret }) => Some(format!("{} / {}", text(user), text(secret))),

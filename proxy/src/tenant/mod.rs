@@ -32,7 +32,7 @@ pub mod fuzzing {
 
     /// The user name and the secret of a Basic header.
     pub fn read_basic(header: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-        match Presented::read(header, &mut Scratch::new()) {
+        match Presented::read(header, &mut Scratch::default()) {
             Ok(Presented::Basic(basic)) => Some((basic.user.to_vec(), basic.secret.to_vec())),
             _ => None,
         }

@@ -74,15 +74,15 @@ impl Door {
         self.tenants = Tenants::new(&config, Some(&self.tenants));
     }
 
-    async fn show(&self, header: &str) -> Result<Arc<Known>, Denial> {
+    async fn show(&self, header: &str) -> Result<&Known, Denial> {
         self.show_from("203.0.113.7", header).await
     }
 
-    async fn show_from(&self, address: &str, header: &str) -> Result<Arc<Known>, Denial> {
+    async fn show_from(&self, address: &str, header: &str) -> Result<&Known, Denial> {
         self.tenants.authenticate(&attempt(address, header)).await
     }
 
-    async fn login(&self, user: &str, secret: &str) -> Result<Arc<Known>, Denial> {
+    async fn login(&self, user: &str, secret: &str) -> Result<&Known, Denial> {
         self.show(&authorization(user, secret)).await
     }
 
@@ -110,7 +110,7 @@ fn authorization(user: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{secret}")))
 }
 
-fn is_limited(result: &Result<Arc<Known>, Denial>) -> bool {
+fn is_limited(result: &Result<&Known, Denial>) -> bool {
     matches!(result, Err(Denial::Limited { .. }))
 }
 
