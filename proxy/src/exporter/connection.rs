@@ -27,7 +27,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -142,21 +142,25 @@ impl Pool {
         &self,
         config: &Config,
         counters: &Arc<Counters>,
-        request: Request<Chunks>,
+        request: Box<Request<Chunks>>,
     ) -> Result<Answer, Failure> {
         let request = match self.kept() {
             Some(connected) => match self.exchange_on(connected, config, request).await {
-                Err(Failure::Unsent(_, Some(unsent))) => *unsent,
+                Err(Failure::Unsent(_, Some(unsent))) => unsent,
                 done => return done,
             },
             None => request,
         };
-        let connected = if self.will_share(config) {
-            self.connect_shared(config, counters).await
-        } else {
-            self.connect(config, counters).await
-        };
-        self.exchange_on(connected.map_err(|why| Failure::Unsent(why, None))?, config, request).await
+        // In a box: few requests need it, and all would be as large as it.
+        let connecting = Box::pin(async {
+            if self.will_share(config) {
+                self.connect_shared(config, counters).await
+            } else {
+                self.connect(config, counters).await
+            }
+        });
+        let connected = connecting.await.map_err(|why| Failure::Unsent(why, None))?;
+        self.exchange_on(connected, config, request).await
     }
 
     /// Closes what has been idle for too long.
@@ -193,7 +197,7 @@ impl Pool {
         &self,
         connected: Connected,
         config: &Config,
-        mut request: Request<Chunks>,
+        mut request: Box<Request<Chunks>>,
     ) -> Result<Answer, Failure> {
         match connected {
             Connected::Http1(mut connection) => {
@@ -208,13 +212,13 @@ impl Pool {
             }
             Connected::Http2(mut sender) => {
                 if let Err(error) = sender.ready().await {
-                    return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
+                    return Err(Failure::Unsent(error.to_string(), Some(request)));
                 }
                 address_http2(&mut request, config);
                 // Of an early success nothing is known here: the streams' bytes share the connection,
                 // and hyper does not say which have left. RFC 9113 has a server that answers without
                 // the body reset the stream after its answer.
-                let response = sender.try_send_request(request).await.map_err(failure)?;
+                let response = sender.try_send_request(*request).await.map_err(failure)?;
                 let (head, mut body) = response.into_parts();
                 let mut collected = Collected::default();
                 poll_fn(|cx| collected.poll(&mut body, cx)).await?;
@@ -377,17 +381,19 @@ struct Http1 {
 }
 
 impl Http1 {
-    async fn exchange(&mut self, request: Request<Chunks>) -> Result<Answer, Failure> {
+    async fn exchange(&mut self, request: Box<Request<Chunks>>) -> Result<Answer, Failure> {
         if let Err(error) = poll_fn(|cx| self.poll_ready(cx)).await {
-            return Err(Failure::Unsent(error.to_string(), Some(Box::new(request))));
+            return Err(Failure::Unsent(error.to_string(), Some(request)));
         }
         let body_bytes = request.body().size_hint().lower();
         self.upload.begin();
-        let mut response = pin!(self.sender.try_send_request(request));
+        let mut response = pin!(self.sender.try_send_request(*request));
         let connection = &mut self.connection;
         let response = poll_fn(|cx| {
             drive(connection, cx);
-            response.as_mut().poll(cx)
+            // Only the line above can make it ready, so it need not wake this task, which would run
+            // once more behind every answer.
+            response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
         })
         .await
         .map_err(failure)?;

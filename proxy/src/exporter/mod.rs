@@ -204,7 +204,7 @@ impl Exporter {
                 None => return (Outcome::TooLarge, None),
             },
         };
-        let exchange = self.pool.exchange(&self.config, &self.counters, request);
+        let exchange = self.pool.exchange(&self.config, &self.counters, Box::new(request));
         match tokio::time::timeout_at(deadline.into(), exchange).await {
             Ok(Ok(answer)) => {
                 let (outcome, status) = answer.read(protocol);
