@@ -139,6 +139,9 @@ fn check_framing(head: &Parts) -> Result<(), Refusal> {
 /// `None`: there is none. `Err`: another one.
 fn content_type(headers: &HeaderMap) -> Option<Result<Protocol, &str>> {
     let value = headers.get(header::CONTENT_TYPE)?;
+    if value == Encoding::Protobuf.media_type() {
+        return Some(Ok(Protocol::Http(Encoding::Protobuf))); // nearly all write it so, and it is asked twice
+    }
     let media_type = value.to_str().unwrap_or("(not text)").split(';').next().unwrap_or_default().trim();
     let is = |known: &str| media_type.eq_ignore_ascii_case(known);
     Some(match media_type {
