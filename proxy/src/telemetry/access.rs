@@ -162,7 +162,10 @@ fn write_line(out: &mut Vec<u8>, format: LogFormat, access: &Access<'_>) {
     } else {
         b"  INFO access:"
     });
-    write_fields(&mut Line { out, json }, access);
+    match format {
+        LogFormat::Json => write_fields(&mut Line::<true> { out }, access),
+        LogFormat::Text => write_fields(&mut Line::<false> { out }, access),
+    }
     out.extend_from_slice(if json { b"}\n" } else { b"\n" });
 }
 
@@ -174,7 +177,7 @@ macro_rules! key {
 }
 
 /// Every field, in the order of docs/access-log.md.
-fn write_fields(line: &mut Line<'_>, access: &Access<'_>) {
+fn write_fields<const JSON: bool>(line: &mut Line<'_, JSON>, access: &Access<'_>) {
     line.outside(key!("request_id"), Some(access.request_id.as_bytes()));
     line.outside(key!("cf_ray"), access.cf_ray);
     line.text(key!("listener"), Some(access.listener));
@@ -222,17 +225,19 @@ struct Key {
     text: &'static str,
 }
 
-/// A line under way.
-struct Line<'a> {
+/// A line under way, in JSON or in text: known when it is compiled, as each key is, so that a key
+/// becomes a few stores and not a call.
+struct Line<'a, const JSON: bool> {
     out: &'a mut Vec<u8>,
-    json: bool,
 }
 
-impl Line<'_> {
+impl<const JSON: bool> Line<'_, JSON> {
+    #[inline(always)]
     fn key(&mut self, key: Key) {
-        self.out.extend_from_slice(if self.json { key.json } else { key.text }.as_bytes());
+        self.out.extend_from_slice(if JSON { key.json } else { key.text }.as_bytes());
     }
 
+    #[inline(always)]
     fn number(&mut self, key: Key, number: Option<u64>) {
         if let Some(number) = number {
             self.key(key);
@@ -241,6 +246,7 @@ impl Line<'_> {
     }
 
     /// A word of the code, which needs no escape.
+    #[inline(always)]
     fn word(&mut self, key: Key, word: Option<&'static str>) {
         if let Some(word) = word {
             self.key(key);
@@ -249,6 +255,7 @@ impl Line<'_> {
     }
 
     /// A name out of the configuration.
+    #[inline(always)]
     fn text(&mut self, key: Key, text: Option<&str>) {
         if let Some(text) = text {
             self.key(key);
@@ -257,6 +264,7 @@ impl Line<'_> {
     }
 
     /// Bytes out of a sender's hand: any bytes, and any number of them.
+    #[inline(always)]
     fn outside(&mut self, key: Key, bytes: Option<&[u8]>) {
         if let Some(bytes) = bytes {
             self.key(key);
@@ -264,6 +272,7 @@ impl Line<'_> {
         }
     }
 
+    #[inline(always)]
     fn client(&mut self, key: Key, client: Option<IpAddr>) {
         self.key(key);
         self.quoted_in_json(|out| match client {
@@ -281,11 +290,11 @@ impl Line<'_> {
     }
 
     fn quoted_in_json(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.json {
+        if JSON {
             self.out.push(b'"');
         }
         write(self.out);
-        if self.json {
+        if JSON {
             self.out.push(b'"');
         }
     }
@@ -293,7 +302,7 @@ impl Line<'_> {
     /// In JSON always in quotes; in text where it could be read as something else.
     fn escaped(&mut self, bytes: &[u8]) {
         let plain = bytes.iter().all(|byte| PLAIN[usize::from(*byte)]);
-        if plain && (self.json || !bytes.is_empty() && !bytes.iter().any(|byte| b" =".contains(byte))) {
+        if plain && (JSON || !bytes.is_empty() && !bytes.iter().any(|byte| b" =".contains(byte))) {
             self.quoted_in_json(|out| out.extend_from_slice(bytes));
         } else {
             self.out.push(b'"');
