@@ -36,3 +36,23 @@ need_go() {
 
 # Builds are polite: a test or a measurement may be running beside them.
 heavy() { nice -n 10 "$@"; }
+
+# build_program MODULE VERSION PACKAGE PROGRAM [BUILD ARGUMENT…]: a program of a module whose go.mod has
+# `replace` lines, which `go install` refuses. A module of ours takes them over, but for replacements by
+# folders, which only its repository has.
+build_program() {
+    module=$1 module_version=$2 package=$3 program=$4
+    shift 4
+    mkdir -p "$build"
+    cd "$build"
+    rm -f go.mod go.sum
+    go mod init peer 2>/dev/null
+    heavy go mod download -json "$module@v$module_version" >download.json ||
+        fail "$module v$module_version cannot be had"
+    source=$(sed -n 's/^[[:space:]]*"Dir": "\(.*\)",$/\1/p' download.json)
+    sed -e 's|^module .*|module peer|' -e '/=> \.\{1,2\}\//d' "$source/go.mod" >go.mod
+    cat "$source/go.sum" >go.sum
+    go mod edit -require "$module@v$module_version"
+    heavy go build -mod=mod -trimpath -o "$bin/$program" "$@" "$module/$package" ||
+        fail "$program does not build in $build"
+}

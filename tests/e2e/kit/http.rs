@@ -234,10 +234,15 @@ pub struct Connection {
 
 impl Connection {
     pub fn tcp(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("connecting");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
-        stream.set_nodelay(true).expect("no delay");
-        Self::over(stream)
+        Self::try_tcp(address).expect("connecting")
+    }
+
+    /// To what may not listen yet.
+    pub fn try_tcp(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self::over(stream))
     }
 
     pub fn unix(path: &Path) -> Self {
@@ -253,11 +258,14 @@ impl Connection {
 
     /// Sends and reads the answer. A broken write does not keep the answer from being read.
     pub fn send(&mut self, request: &Request) -> Answer {
+        self.try_send(request).unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    /// The same, where there may be no answer.
+    pub fn try_send(&mut self, request: &Request) -> io::Result<Answer> {
         let written = self.write(&request.head()).and_then(|()| self.write(&request.body));
-        match self.read_answer() {
-            Ok(answer) => answer,
-            Err(error) => panic!("no answer: {error}; the write: {written:?}"),
-        }
+        self.read_answer()
+            .map_err(|error| io::Error::new(error.kind(), format!("{error}; the write: {written:?}")))
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -265,7 +273,7 @@ impl Connection {
         self.stream.flush()
     }
 
-    /// Reads one answer, its body as long as `Content-Length` says; interim answers are passed over.
+    /// Reads one answer, its body in chunks or as long as `Content-Length` says; interim answers are passed over.
     pub fn read_answer(&mut self) -> io::Result<Answer> {
         loop {
             let end = loop {
@@ -286,6 +294,10 @@ impl Connection {
                 .filter_map(|line| line.split_once(": "))
                 .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
                 .collect();
+            if headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked") {
+                let body = self.read_chunks()?;
+                return Ok(Answer { status, headers, body });
+            }
             let length = headers.iter().find(|(name, _)| name == "content-length");
             let length: usize = length.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
             while self.buffer.len() < length {
@@ -293,6 +305,29 @@ impl Connection {
             }
             let body = self.buffer.drain(..length).collect();
             return Ok(Answer { status, headers, body });
+        }
+    }
+
+    /// A body in chunks, without trailers.
+    fn read_chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                if let Some(end) = self.buffer.windows(2).position(|window| window == b"\r\n") {
+                    break end + 2;
+                }
+                self.read_more()?;
+            };
+            let head = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
+            let length = usize::from_str_radix(head.trim_end(), 16).map_err(io::Error::other)?;
+            while self.buffer.len() < end + length + 2 {
+                self.read_more()?;
+            }
+            body.extend_from_slice(&self.buffer[end..end + length]);
+            self.buffer.drain(..end + length + 2);
+            if length == 0 {
+                return Ok(body);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output},
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// A file of this repository.
@@ -53,6 +54,21 @@ impl Drop for Running {
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
+}
+
+/// The wall clock as OTLP writes it.
+pub fn now_nanos() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    u64::try_from(since_1970.as_nanos()).expect("a clock before 2554")
+}
+
+/// A text as the value of a query's parameter.
+pub fn url_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 /// Waits until a port takes connections.
