@@ -13,6 +13,7 @@ mod cli;
 mod collector;
 mod comparison;
 mod curl;
+mod differential;
 mod examples;
 mod grpc;
 mod h2spec;
