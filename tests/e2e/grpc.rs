@@ -20,6 +20,12 @@ fn config(upstream: &str) -> String {
 [listener.door]
 bind = "127.0.0.1:0"
 
+[listener.tunnel]
+bind = "127.0.0.1:0"
+trusted_proxies = ["127.0.0.0/8"]
+client_ip_header = "CF-Connecting-IP"
+empty_body = 503
+
 [defaults.tenant]
 upstream = "collector"
 
@@ -122,8 +128,8 @@ fn a_refusal_says_by_its_code_whether_to_try_again() {
     two.body.extend(grpc_frame(0, &good));
     let mut cut = call(&good);
     cut.body.truncate(7);
-    let mut lost = call(&good);
-    lost.body.clear();
+    let mut no_frame = call(&good);
+    no_frame.body.clear();
     let unknown = "/opentelemetry.proto.collector.logs.v1.LogsService/Import";
     for (request, code, words) in [
         (Request::grpc(LOGS, &good), 16, "credentials are missing"),
@@ -138,7 +144,7 @@ fn a_refusal_says_by_its_code_whether_to_try_again() {
         (broken(9, &good), 3, "flag"),
         (two, 3, "more than one"),
         (cut, 3, "shorter"),
-        (lost, 3, "--protocol http2"),
+        (no_frame, 3, "less than 5 bytes"),
     ] {
         let answer = sender.send(&request);
         assert_eq!((answer.status, answer.grpc_status()), (200, code), "{words}: {answer:?}");
@@ -211,8 +217,11 @@ fn a_senders_deadline_ends_the_call_and_is_passed_on() {
     upstream.reply(Reply { hangs: true, ..Reply::default() });
     let answer = sender.send(&call(&log_request("hello")).header("grpc-timeout", "300m"));
     assert_eq!(answer.grpc_status(), 4, "{answer:?}");
-    let answer = sender.send(&call(&log_request("hello")).header("grpc-timeout", "0n"));
-    assert_eq!(answer.grpc_status(), 4, "{answer:?}");
+    for over in ["0n", "0S", "1n"] {
+        let answer = sender.send(&call(&log_request("hello")).header("grpc-timeout", over));
+        assert_eq!(answer.grpc_status(), 4, "{answer:?}");
+    }
+    assert_eq!(upstream.seen().len(), 2, "what is late is not sent on");
 }
 
 #[test]
@@ -228,6 +237,20 @@ fn health_is_told_to_anybody() {
     assert_eq!(sender.send(&Request::grpc(HEALTH, &[0; 1000])).grpc_status(), 8);
     // Watch would be a stream: those who ask for it take UNIMPLEMENTED for "healthy".
     assert_eq!(sender.send(&Request::grpc("/grpc.health.v1.Health/Watch", b"")).grpc_status(), 12);
+}
+
+#[test]
+fn a_call_that_a_tunnel_emptied_is_answered_as_configured() {
+    let (upstream, tollgate, _) = http_upstream();
+    let tunnel = Http2::plain(tollgate.address("tunnel"));
+    let mut lost =
+        call(b"").header("CF-Ray", "8f2c1e0b7d4a9c33-FRA").header("CF-Connecting-IP", "203.0.113.7");
+    lost.body.clear();
+    let answer = tunnel.send(&lost);
+    assert_eq!(answer.grpc_status(), 14, "{answer:?}");
+    assert!(answer.grpc_message().contains("--protocol http2") && has_retry_info(&answer), "{answer:?}");
+    assert_eq!(tollgate.metric("tollgate_body_lost_total", &[("tenant", "shop")]), 1.0);
+    assert!(upstream.seen().is_empty());
 }
 
 #[test]

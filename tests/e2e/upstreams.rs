@@ -122,7 +122,7 @@ fn whatever_success_an_upstream_says_the_sender_gets_otlps_own() {
     let successes = [
         Behaviour::Answer(204, vec![], vec![]), // Loki
         Behaviour::Answer(200, vec![], vec![]), // Prometheus
-        Behaviour::Answer(200, content_type("application/x-protobuf"), vec![10, 0]), // Tempo, to protobuf
+        Behaviour::Answer(200, content_type("application/x-protobuf"), vec![0x0a, 0]), // Tempo, to protobuf
         Behaviour::Answer(202, content_type("text/html"), b"<p>thanks".to_vec()),
         Behaviour::Answer(206, content_type("application/json"), b"{".to_vec()),
     ];
@@ -151,6 +151,11 @@ fn a_partial_success_comes_through_in_the_senders_encoding() {
     upstream.behave(Behaviour::Answer(200, content_type("application/json"), json.into()));
     let answer = tollgate.send(&json_request());
     let told: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(told, serde_json::from_str::<serde_json::Value>(json).expect("JSON"));
+    // In what the upstream says that it writes, whatever it was asked in.
+    let protobuf = vec![0x0a, 7, 0x08, 3, 0x12, 3, b'o', b'l', b'd'];
+    upstream.behave(Behaviour::Answer(200, content_type("application/x-protobuf"), protobuf));
+    let told: serde_json::Value = serde_json::from_slice(&tollgate.send(&json_request()).body).expect("JSON");
     assert_eq!(told, serde_json::from_str::<serde_json::Value>(json).expect("JSON"));
     upstream.behave(Behaviour::Answer(
         200,
@@ -475,8 +480,8 @@ fn an_endpoint_with_a_path_gets_it_in_front() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = door(&format!("endpoint = \"http://{}/otlp\"", upstream.address()));
     for signal in ["logs", "traces", "metrics"] {
-        let answer =
-            tollgate.send(&Request::post(&format!("/v1/{signal}"), vec![10, 0]).login("oxygen", "secret"));
+        let answer = tollgate
+            .send(&Request::post(&format!("/v1/{signal}"), log_request("hello")).login("oxygen", "secret"));
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(upstream.last().target, format!("/otlp/v1/{signal}"));
     }
@@ -493,7 +498,7 @@ fn each_signal_has_its_upstream_and_one_without_is_refused_by_name() {
     let config = config(&tables)
         .replace("upstream = \"collector\"", "upstream = { logs = \"collector\", traces = \"tempo\" }");
     let tollgate = Tollgate::start(&config);
-    let send = |signal| tollgate.send(&Request::post(signal, vec![10, 0]).login("oxygen", "secret"));
+    let send = |signal| tollgate.send(&Request::post(signal, log_request("hello")).login("oxygen", "secret"));
     assert_eq!(send("/v1/logs").status, 200);
     assert_eq!(send("/v1/traces").status, 200);
     for signal in ["metrics", "profiles"] {

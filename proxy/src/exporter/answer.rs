@@ -141,7 +141,12 @@ fn judge_grpc(status: &grpc::Status, body: &[u8]) -> Outcome {
 fn judge(parts: &Parts, body: &[u8], encoding: Encoding) -> Outcome {
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if parts.status.is_success() {
-        return Outcome::Delivered(PartialSuccess::read(encoding, body));
+        let answered = match content_type {
+            Some(media_type) if media_type.contains("json") => Encoding::Json,
+            Some(media_type) if media_type.contains("proto") => Encoding::Protobuf,
+            _ => encoding,
+        };
+        return Outcome::Delivered(PartialSuccess::read(answered, body));
     }
     let words = otlp::error_message(content_type, body);
     match parts.status.as_u16() {

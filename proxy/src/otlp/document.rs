@@ -101,11 +101,6 @@ impl Document {
         u64::from(self.counts[Level::Record as usize])
     }
 
-    /// Whether there is not even a resource in it.
-    pub fn is_empty(&self) -> bool {
-        self.counts[Level::Resource as usize] == 0
-    }
-
     /// Where the parts are, made when it is asked for. [`Document::index_bytes`] says what it takes.
     pub fn index(&self) -> Index {
         let entries = |level: Level| Vec::with_capacity(self.counts[level as usize] as usize);

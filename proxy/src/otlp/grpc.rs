@@ -87,10 +87,9 @@ impl Signal {
 /// # Errors
 /// No frame, a cut one, more than one, or a compression that the head does not name.
 pub fn unframe(mut body: Chunks, named: Compression) -> Result<(Chunks, Compression), Refusal> {
-    let malformed = |what: &str| Refusal::Malformed(format!("the gRPC frame is broken: {what}"));
     let mut prefix = [0; PREFIX_BYTES];
     if !body.take_front(&mut prefix) {
-        return Err(malformed("it has less than 5 bytes"));
+        return Err(no_frame());
     }
     let [flag, length @ ..] = prefix;
     let compression = match flag {
@@ -107,6 +106,15 @@ pub fn unframe(mut body: Chunks, named: Compression) -> Result<(Chunks, Compress
         std::cmp::Ordering::Greater => Err(malformed("there is more than one message")),
         std::cmp::Ordering::Equal => Ok((body, compression)),
     }
+}
+
+/// A body that is too short for a frame.
+pub fn no_frame() -> Refusal {
+    malformed("it has less than 5 bytes")
+}
+
+fn malformed(what: &str) -> Refusal {
+    Refusal::Malformed(format!("the gRPC frame is broken: {what}"))
 }
 
 /// The message in the frame of an answer, which is not compressed: no request asks for that.

@@ -45,6 +45,8 @@ pub enum Refusal {
     },
     /// The body took too long.
     BodyTimeout(Duration),
+    /// The time was over that the sender, or whoever is in front of us, waits for the answer.
+    Late,
     /// The sender went away before the end of its body.
     BodyBroken,
     /// Zero bytes where a message was meant: a tunnel lost it.
@@ -122,7 +124,7 @@ impl Refusal {
             UpstreamBusy { status, .. } => *status,
             UpstreamFailed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             UpstreamBroken => StatusCode::BAD_GATEWAY,
-            UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            UpstreamTimeout | Late => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -203,6 +205,7 @@ impl Refusal {
                     .into()
             }
             BodyTimeout(limit) => format!("the body did not arrive within {limit:?}").into(),
+            Late => "the time for an answer was over before the batch could be sent on: try again".into(),
             BodyBroken => "the body ended too early".into(),
             BodyLost(_) => "the body is empty although its headers say otherwise: a tunnel lost it; \
                             with cloudflared, run it with --protocol http2"
@@ -249,6 +252,7 @@ impl Refusal {
             | Malformed(_)
             | TooLarge { .. }
             | BodyTimeout(_)
+            | Late
             | BodyBroken
             | BodyLost(_) => "otlp",
             NoCredentials | BadCredentials | LoginsLimited(_) | LoginsBusy(_) | NoUpstream(_) => "tenant",
@@ -280,6 +284,7 @@ impl Refusal {
             TooLarge { decompressed: false, .. } => "too_large",
             TooLarge { decompressed: true, .. } => "too_large_decompressed",
             BodyTimeout(_) => "body_timeout",
+            Late => "late",
             BodyBroken => "body_broken",
             BodyLost(_) => "body_lost",
             NoCredentials => "no_credentials",

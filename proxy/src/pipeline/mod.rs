@@ -28,7 +28,10 @@ use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use journey::Journey;
 use state::{Tenant, Upstream};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What a listener's requests pass through.
 pub struct Door {
@@ -141,7 +144,7 @@ impl Door {
         let announced = body.size_hint().exact();
         let patience = self.config.answer_within.into_iter().chain(route.timeout).min();
         let deadline = patience.map(|limit| journey.began() + limit);
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = time_left(deadline)?;
         let room = admission::bytes_max(&tenant.gate, &upstream.gate, &self.state.all);
         let limits = BodyLimits {
             wire: tenant.config.limits.body.min(room),
@@ -168,7 +171,12 @@ impl Door {
         });
         let wire = read.await;
         journey.read(arrived);
-        let wire = wire?;
+        let wire = wire.map_err(|refusal| match refusal {
+            Refusal::BodyTimeout(_) if route.timeout.is_some() => {
+                time_left(deadline).err().unwrap_or(refusal)
+            }
+            refusal => refusal,
+        })?;
         if wire.is_empty() {
             // Where cloudflared loses a body, it says that there is none; an empty one in chunks is whole.
             let through_cloudflared = announced == Some(0) && from_proxy("cf-ray").is_some();
@@ -187,7 +195,7 @@ impl Door {
         let batch = Batch::decode(signal, encoding, protocol.encoding(), plain)?;
         journey.decoded(batch.plain().len(), batch.records());
         if batch.is_empty() {
-            return Ok(Done { signal, partial: None }); // Loki would answer 422
+            return Ok(Done { signal, partial: None }); // Loki would refuse it
         }
 
         // The tenant's plugins will have their turn on `batch` here.
@@ -201,6 +209,7 @@ impl Door {
         };
         drop(batch); // what was inflated is not kept while the upstream takes its time
         upstream.check_size(body.len() as u64)?;
+        time_left(deadline)?;
         let export = Export {
             signal,
             protocol,
@@ -263,20 +272,27 @@ impl Door {
         through_cloudflared: bool,
         tenant: &Tenant,
     ) -> Result<Done, Refusal> {
-        // No compressed stream is empty, and no frame.
-        let impossible = route.compression != Compression::Identity || route.protocol == Protocol::Grpc;
-        let lost = impossible || through_cloudflared;
+        // No compressed stream is empty. Nor is a frame, but calls hardly ever come through a tunnel.
+        let compressed = route.protocol != Protocol::Grpc && route.compression != Compression::Identity;
+        let lost = compressed || through_cloudflared;
         if lost {
             tenant.metrics.body_lost();
             events::body_lost(&tenant.config.name, route.signal, &self.config.listener);
         }
         match self.config.empty_body {
             EmptyBody::Retry if lost && through_cloudflared => Err(Refusal::BodyLost(EmptyBody::Retry)),
-            _ if impossible => Err(Refusal::BodyLost(EmptyBody::Refuse)),
+            _ if route.protocol == Protocol::Grpc && !lost => Err(grpc::no_frame()),
+            _ if compressed => Err(Refusal::BodyLost(EmptyBody::Refuse)),
             EmptyBody::Refuse if lost => Err(Refusal::BodyLost(EmptyBody::Refuse)),
             _ => Ok(Done { signal: route.signal, partial: None }),
         }
     }
+}
+
+/// How long somebody waits yet for the answer; `None`: as long as it takes.
+fn time_left(deadline: Option<Instant>) -> Result<Option<Duration>, Refusal> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    if left == Some(Duration::ZERO) { Err(Refusal::Late) } else { Ok(left) }
 }
 
 /// A batch that has been checked as deep as its encoding allows.
@@ -284,7 +300,7 @@ enum Batch {
     /// Protobuf whose messages are known.
     Document(otlp::Document),
     /// JSON, of which the records are counted; or profiles, of which nothing can be told.
-    Opaque { plain: Chunks, records: u64 },
+    Opaque { signal: Signal, plain: Chunks, records: u64 },
 }
 
 impl Batch {
@@ -294,10 +310,10 @@ impl Batch {
             return Err(Refusal::NotTranscoded { signal, came });
         }
         match (signal, came) {
-            (Signal::Profiles, Encoding::Protobuf) => Ok(Self::Opaque { plain, records: 0 }),
+            (Signal::Profiles, Encoding::Protobuf) => Ok(Self::Opaque { signal, plain, records: 0 }),
             (_, Encoding::Json) => {
                 let records = otlp::count_records(signal, &plain.to_bytes()).map_err(Refusal::Malformed)?;
-                Ok(Self::Opaque { plain, records })
+                Ok(Self::Opaque { signal, plain, records })
             }
             (_, Encoding::Protobuf) => otlp::Document::parse(signal, plain)
                 .map(Self::Document)
@@ -320,11 +336,13 @@ impl Batch {
         }
     }
 
-    /// Whether there is nothing in it, and so nothing to send.
+    /// Whether there is nothing in it to deliver: no record, whatever is around that. Nobody can tell of
+    /// profiles.
     fn is_empty(&self) -> bool {
         match self {
-            Self::Document(document) => document.is_empty(),
-            Self::Opaque { plain, records } => *records == 0 && otlp::is_empty(&plain.to_bytes()),
+            Self::Document(document) => document.records() == 0,
+            Self::Opaque { signal: Signal::Profiles, .. } => false,
+            Self::Opaque { records, .. } => *records == 0,
         }
     }
 }
