@@ -5,6 +5,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::{
     collections::{VecDeque, vec_deque},
     convert::Infallible,
+    ops::Range,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -68,6 +69,28 @@ impl Chunks {
     /// The pieces in turn; none of them is empty.
     pub fn pieces(&self) -> vec_deque::Iter<'_, Bytes> {
         self.pieces.iter()
+    }
+
+    /// A part of them, which lies within; copied, where it is in several pieces.
+    pub(super) fn slice(&self, range: Range<usize>) -> Bytes {
+        let mut start = 0; // of the piece
+        let mut parts = self.pieces.iter().filter_map(|piece| {
+            let within = range.start.max(start)..range.end.min(start + piece.len());
+            let part =
+                (within.start < within.end).then(|| piece.slice(within.start - start..within.end - start));
+            start += piece.len();
+            part
+        });
+        let first = parts.next().unwrap_or_default();
+        if first.len() == range.len() {
+            return first;
+        }
+        parts
+            .fold(first.to_vec(), |mut all, part| {
+                all.extend_from_slice(&part);
+                all
+            })
+            .into()
     }
 
     /// All in one piece; copied, where there are several.

@@ -174,6 +174,26 @@ fn walk(
     })
 }
 
+/// Where the first records are that have something in them, whatever the signal: log records, spans or
+/// metrics. They are found as far as the framing is good.
+pub(super) fn first_records(bytes: &Chunks, most: usize) -> Vec<Range<usize>> {
+    let mut records = Vec::new();
+    let enough = Malformed { what: "enough was seen", offset: 0 };
+    let mut reader = Reader::over(bytes);
+    let whole = Entry { start: 0, end: u32::try_from(bytes.len()).unwrap_or(0), parent: 0 };
+    let _enough_or_broken = each_message(&mut reader, whole, &[RESOURCES], |reader, resource| {
+        each_message(reader, resource, &[SCOPES], |reader, scope| {
+            each_message(reader, scope, &[RECORDS], |_, record| {
+                if !record.range().is_empty() {
+                    records.push(record.range());
+                }
+                if records.len() == most { Err(enough) } else { Ok(()) }
+            })
+        })
+    });
+    records
+}
+
 /// Walks the fields of one message, in which the reader stands, and hands on each that is a message
 /// under one of these numbers. Whatever of it is not walked is passed over.
 fn each_message<'b>(

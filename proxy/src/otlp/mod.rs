@@ -13,8 +13,11 @@ pub mod cors;
 pub mod document;
 pub mod grpc;
 mod json;
+mod misposted;
 mod refusal;
 mod route;
+
+mod schema;
 mod wire;
 
 pub use answer::{AnswerBody, Answers, PartialSuccess, REQUEST_ID, error_message, printable};
@@ -22,7 +25,8 @@ pub use body::{BodyLimits, inflate, read};
 pub use chunks::Chunks;
 pub use cors::Cors;
 pub use document::Document;
-pub use json::{count_records, is_empty};
+pub use json::{Leniencies, Leniency, count_records, is_empty, to_json, to_protobuf};
+pub use misposted::misposted;
 pub use refusal::Refusal;
 pub use route::{Doors, Route, protocol_of, route};
 

@@ -19,6 +19,13 @@ pub struct Malformed {
     pub(super) offset: usize,
 }
 
+impl Malformed {
+    /// What is wrong, without the place.
+    pub(super) fn what(&self) -> &'static str {
+        self.what
+    }
+}
+
 const WIRE_VARINT: u64 = 0;
 const WIRE_I64: u64 = 1;
 pub const WIRE_LEN: u64 = 2;
@@ -179,8 +186,20 @@ impl<'b> Reader<'b> {
         Ok(())
     }
 
-    /// The next field of a small message that is read whole, such as an upstream's answer: its
-    /// number, and its value if it is a number or bytes.
+    /// The bytes of a number of fixed width, in a message that lies in one piece.
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let bytes = self.piece.first_chunk().copied();
+        self.fixed(N)?;
+        bytes.ok_or_else(|| self.malformed("a value beyond the end"))
+    }
+
+    /// The next number of a packed list.
+    pub fn number(&mut self) -> Option<Result<u64, Malformed>> {
+        (!self.is_at_end()).then(|| self.varint())
+    }
+
+    /// The next field of a message that lies in one piece, such as an upstream's answer: its number
+    /// and its value.
     pub fn field(&mut self) -> Option<Result<(u64, Value<'b>), Malformed>> {
         (!self.is_at_end()).then(|| {
             let (field, wire_type) = self.tag()?;
@@ -193,9 +212,11 @@ impl<'b> Reader<'b> {
                     self.go_to(content.end);
                     Value::Bytes(bytes)
                 }
+                WIRE_I64 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
+                WIRE_I32 => Value::Fixed32(u32::from_le_bytes(self.array()?)),
                 other => {
                     self.skip(field, other)?;
-                    Value::Other
+                    Value::Group
                 }
             };
             Ok((field, value))
@@ -204,13 +225,18 @@ impl<'b> Reader<'b> {
 }
 
 /// The value of a field.
+#[derive(Debug, Clone, Copy)]
 pub enum Value<'b> {
     Number(u64),
+    Fixed64(u64),
+    Fixed32(u32),
     Bytes(&'b [u8]),
-    Other,
+    /// Deprecated and unknown to OTLP: passed over.
+    Group,
 }
 
 /// Appends a varint.
+#[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
