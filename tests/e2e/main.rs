@@ -31,5 +31,6 @@ mod reuse;
 mod slow;
 mod smuggling;
 mod tls;
+mod translation;
 mod unix;
 mod upstreams;

@@ -583,11 +583,11 @@ fn an_empty_batch_succeeds_without_asking_the_upstream() {
             assert_eq!(answer.status, 200, "{path} {what}: {}", answer.text());
             assert_eq!(tollgate.access_line(&answer)["outcome"], "answered", "{path} {what}");
         }
-        // Another signal's data is not nothing: whoever decodes it says what is wrong.
+        // What is no OTLP is not nothing.
         let other = format!("{{\"{list}\":5,\"other\":[{{}}]}}");
         assert_eq!(tollgate.send(&Request::json(path, &other).by_shop()).status, 400, "{other}");
     }
-    assert_eq!(upstream.seen().len(), 3);
+    assert!(upstream.seen().is_empty());
 }
 
 #[test]

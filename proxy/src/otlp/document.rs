@@ -134,6 +134,11 @@ impl Document {
     pub fn bytes(&self) -> &Chunks {
         &self.bytes
     }
+
+    /// The same, where the document is not needed any more.
+    pub fn into_bytes(self) -> Chunks {
+        self.bytes
+    }
 }
 
 /// Field numbers on the way down; the same for logs, traces and metrics.

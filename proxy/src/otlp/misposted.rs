@@ -50,6 +50,11 @@ fn by_records(declared: Signal, body: &Chunks) -> Option<Signal> {
     others.next().filter(|_| others.next().is_none())
 }
 
+/// Whether a batch is of this signal and has nothing in it that is not known here.
+pub fn is_known(signal: Signal, protobuf: &Chunks) -> bool {
+    Message::request(signal).is_some_and(|message| is(message, &protobuf.to_bytes(), false, 0))
+}
+
 /// Whether bytes can be this message.
 fn is(message: &Message, bytes: &[u8], unknown_fields: bool, depth: usize) -> bool {
     let mut reader = Reader::new(bytes);

@@ -25,8 +25,8 @@ pub use body::{BodyLimits, inflate, read};
 pub use chunks::Chunks;
 pub use cors::Cors;
 pub use document::Document;
-pub use json::{Leniencies, Leniency, count_records, is_empty, to_json, to_protobuf};
-pub use misposted::misposted;
+pub use json::{Leniencies, Leniency, count_records, to_json, to_protobuf};
+pub use misposted::{is_known, misposted};
 pub use refusal::Refusal;
 pub use route::{Doors, Route, protocol_of, route};
 

@@ -36,6 +36,13 @@ pub enum Refusal {
     BadHead(&'static str),
     /// The body is not what its head says: where, and what is wrong.
     Malformed(String),
+    /// A batch of another signal than its path or method says.
+    Misposted {
+        /// What the path says.
+        declared: Signal,
+        /// What the batch is.
+        found: Signal,
+    },
     /// More bytes than allowed, as they come or after decompression.
     TooLarge {
         /// The limit, in bytes.
@@ -111,7 +118,9 @@ impl Refusal {
             }
             UnknownPath(_) | UnknownService => StatusCode::NOT_FOUND,
             Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            BadHead(_) | Malformed(_) | Rejected(_) | BodyBroken => StatusCode::BAD_REQUEST,
+            BadHead(_) | Malformed(_) | Misposted { .. } | Rejected(_) | BodyBroken => {
+                StatusCode::BAD_REQUEST
+            }
             BodyLost(EmptyBody::Retry) => StatusCode::SERVICE_UNAVAILABLE,
             BodyLost(EmptyBody::Refuse | EmptyBody::Accept) => StatusCode::BAD_REQUEST,
             TooLarge { .. } | TooLargeForUpstream(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -197,6 +206,12 @@ impl Refusal {
             }
             BadHead(what) => format!("the request cannot be read safely: {what}").into(),
             Malformed(what) => what.clone().into(),
+            Misposted { declared, found } => format!(
+                "these are {found}, sent where {declared} belong: send them to {}, over gRPC to {}",
+                found.path(),
+                found.grpc_path()
+            )
+            .into(),
             TooLarge { limit, decompressed: false } => {
                 format!("the body is larger than {limit} bytes: send smaller batches").into()
             }
@@ -250,6 +265,7 @@ impl Refusal {
             | ContentEncoding(_)
             | BadHead(_)
             | Malformed(_)
+            | Misposted { .. }
             | TooLarge { .. }
             | BodyTimeout(_)
             | Late
@@ -281,6 +297,7 @@ impl Refusal {
             ContentEncoding(_) => "content_encoding",
             BadHead(_) => "bad_head",
             Malformed(_) => "malformed",
+            Misposted { .. } => "misposted",
             TooLarge { decompressed: false, .. } => "too_large",
             TooLarge { decompressed: true, .. } => "too_large_decompressed",
             BodyTimeout(_) => "body_timeout",

@@ -4,6 +4,7 @@
 //! exporter. Each room says what it has to say in its own words; here they are put together, and
 //! every "no" becomes the [`Refusal`] that its sender is told.
 
+mod batch;
 mod config;
 mod journey;
 mod scrape;
@@ -18,12 +19,13 @@ use crate::{
     exporter::{self, Export, Outcome},
     listener::{Body, Connection, Peer, Service},
     otlp::{
-        self, AnswerBody, BodyLimits, Chunks, Compression, Doors, EmptyBody, Encoding, PartialSuccess,
-        Protocol, Refusal, Signal, cors::Allowed, grpc,
+        self, AnswerBody, BodyLimits, Compression, Doors, EmptyBody, Encoding, PartialSuccess, Protocol,
+        Refusal, Signal, cors::Allowed, grpc,
     },
     telemetry::events,
     tenant,
 };
+use batch::Form;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use journey::Journey;
@@ -191,23 +193,33 @@ impl Door {
             BodyLimits { decompressed: limits.decompressed.min(room.saturating_sub(held)), ..limits };
         let plain = otlp::inflate(came, &wire, &limits, |total| Ok(permit.reserve(held + total)?))?;
         let encoding = route.protocol.encoding();
+        if let Some(found) = otlp::misposted(signal, encoding, &plain) {
+            return Err(Refusal::Misposted { declared: signal, found });
+        }
+
+        // In the form that the upstream wants.
         let (protocol, compression) = upstream.form_of(encoding, came);
-        let batch = Batch::decode(signal, encoding, protocol.encoding(), plain)?;
-        journey.decoded(batch.plain().len(), batch.records());
-        if batch.is_empty() {
+        let form = Form { signal, came: encoding, wanted: protocol.encoding() };
+        let inflated = plain.len();
+        let held = held + inflated as u64;
+        let room = limits.decompressed.min(room.saturating_sub(held));
+        let hold = |total| Ok(permit.reserve(held + total)?);
+        let batch = form.decode(plain, room, hold, &tenant.metrics)?;
+        journey.decoded(inflated, batch.records);
+        if batch.is_nothing {
             return Ok(Done { signal, partial: None }); // Loki would refuse it
         }
 
         // The tenant's plugins will have their turn on `batch` here.
 
         // Send it on.
-        let body = if protocol.encoding() == encoding && compression == came {
+        let body = if form.is_kept() && compression == came {
             wire
         } else {
-            let compressed = exporter::compress(compression, &batch.plain().to_bytes());
+            let compressed = exporter::compress(compression, &batch.message.to_bytes());
             compressed.map_err(|error| Refusal::Malformed(error.to_string()))?.into()
         };
-        drop(batch); // what was inflated is not kept while the upstream takes its time
+        drop(batch.message); // what was inflated is not kept while the upstream takes its time
         upstream.check_size(body.len() as u64)?;
         time_left(deadline)?;
         let export = Export {
@@ -293,58 +305,6 @@ impl Door {
 fn time_left(deadline: Option<Instant>) -> Result<Option<Duration>, Refusal> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     if left == Some(Duration::ZERO) { Err(Refusal::Late) } else { Ok(left) }
-}
-
-/// A batch that has been checked as deep as its encoding allows.
-enum Batch {
-    /// Protobuf whose messages are known.
-    Document(otlp::Document),
-    /// JSON, of which the records are counted; or profiles, of which nothing can be told.
-    Opaque { signal: Signal, plain: Chunks, records: u64 },
-}
-
-impl Batch {
-    /// Checks a message in the encoding that it `came` in, and gives it the one that is `wanted`.
-    fn decode(signal: Signal, came: Encoding, wanted: Encoding, plain: Chunks) -> Result<Self, Refusal> {
-        if came != wanted {
-            return Err(Refusal::NotTranscoded { signal, came });
-        }
-        match (signal, came) {
-            (Signal::Profiles, Encoding::Protobuf) => Ok(Self::Opaque { signal, plain, records: 0 }),
-            (_, Encoding::Json) => {
-                let records = otlp::count_records(signal, &plain.to_bytes()).map_err(Refusal::Malformed)?;
-                Ok(Self::Opaque { signal, plain, records })
-            }
-            (_, Encoding::Protobuf) => otlp::Document::parse(signal, plain)
-                .map(Self::Document)
-                .map_err(|error| Refusal::Malformed(error.to_string())),
-        }
-    }
-
-    /// The message as it would leave uncompressed.
-    fn plain(&self) -> &Chunks {
-        match self {
-            Self::Document(document) => document.bytes(),
-            Self::Opaque { plain, .. } => plain,
-        }
-    }
-
-    fn records(&self) -> u64 {
-        match self {
-            Self::Document(document) => document.records(),
-            Self::Opaque { records, .. } => *records,
-        }
-    }
-
-    /// Whether there is nothing in it to deliver: no record, whatever is around that. Nobody can tell of
-    /// profiles.
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Document(document) => document.records() == 0,
-            Self::Opaque { signal: Signal::Profiles, .. } => false,
-            Self::Opaque { records, .. } => *records == 0,
-        }
-    }
 }
 
 /// What the sender is told of what the upstream said.

@@ -4,7 +4,8 @@
 //! needs no dispatch over what might come, and it hands over a number as it is written, not rounded to a
 //! double. A fuzz target holds the two against each other.
 //!
-//! Source: RFC 8259; a lone surrogate, which its strings may have and Unicode's may not, is an error.
+//! Source: RFC 8259; a lone surrogate, which its strings may have and Unicode's may not, becomes U+FFFD:
+//! JavaScript writes one where it has cut a text, and the rest of the batch is good.
 
 /// How deep lists and objects may nest in what is skipped, as serde_json has it.
 const SKIP_DEPTH_MAX: usize = 127;
@@ -15,6 +16,8 @@ pub(super) struct Lexer<'j> {
     at: usize,
     /// The last string that had escapes.
     scratch: String,
+    /// How many surrogates had no other half.
+    pub(super) lone_surrogates: u64,
 }
 
 /// What begins at a place.
@@ -35,7 +38,7 @@ pub(super) struct NoJson(pub &'static str);
 
 impl<'j> Lexer<'j> {
     pub(super) fn new(text: &'j str) -> Self {
-        Self { text, at: 0, scratch: String::new() }
+        Self { text, at: 0, scratch: String::new(), lone_surrogates: 0 }
     }
 
     /// Line and column of where it has come to.
@@ -239,7 +242,8 @@ impl<'j> Lexer<'j> {
             Some(b't') => '\t',
             Some(b'u') => {
                 self.at += 1;
-                return self.code_unit().and_then(|unit| self.code_point(unit));
+                let unit = self.code_unit()?;
+                return Ok(self.code_point(unit));
             }
             _ => return Err(NoJson("an escape that JSON has")),
         };
@@ -259,17 +263,28 @@ impl<'j> Lexer<'j> {
     }
 
     /// The character that begins with a code unit; a pair of surrogates is one.
-    fn code_point(&mut self, unit: u32) -> Result<char, NoJson> {
-        let lone = NoJson("a pair of surrogates");
-        if !(0xd800..0xdc00).contains(&unit) {
-            return char::from_u32(unit).ok_or(lone);
+    fn code_point(&mut self, unit: u32) -> char {
+        let pair = match unit {
+            0xd800..0xdc00 => self.low_surrogate().map(|low| 0x10000 + ((unit - 0xd800) << 10 | low)),
+            _ => Some(unit),
+        };
+        pair.and_then(char::from_u32).unwrap_or_else(|| {
+            self.lone_surrogates += 1;
+            char::REPLACEMENT_CHARACTER
+        })
+    }
+
+    /// The second half of a pair, if that is what comes next; else nothing is passed.
+    fn low_surrogate(&mut self) -> Option<u32> {
+        let before = self.at;
+        let has_escape = self.text.as_bytes()[self.at..].starts_with(b"\\u");
+        self.at += 2 * usize::from(has_escape);
+        let low = has_escape.then(|| self.code_unit().ok()).flatten();
+        let low = low.and_then(|unit| unit.checked_sub(0xdc00)).filter(|low| *low < 0x400);
+        if low.is_none() {
+            self.at = before;
         }
-        if !self.text.as_bytes()[self.at..].starts_with(b"\\u") {
-            return Err(lone);
-        }
-        self.at += 2;
-        let low = self.code_unit()?.checked_sub(0xdc00).filter(|low| *low < 0x400).ok_or(NoJson(lone.0))?;
-        char::from_u32(0x10000 + ((unit - 0xd800) << 10 | low)).ok_or(lone)
+        low
     }
 
     /// A number, as it is written.
@@ -422,9 +437,7 @@ mod tests {
             "\"\\x\"",
             "\"\\u12\"",
             "\"\\u12g4\"",
-            "\"\\ud800\"",
-            "\"\\ud800\\u0041\"",
-            "\"\\udc00\"",
+            "\"\\ud800\\u004\"",
             "\"\\ud800\\",
             "\"a\nb\"",
             "\"01234567\u{1f}\"",

@@ -13,11 +13,11 @@ pub use read::{Leniencies, Leniency, to_protobuf};
 pub use write::to_json;
 
 use super::{
-    Refusal, Signal,
+    Encoding, Refusal, Signal,
     schema::{Kind, Message},
 };
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::{collections::BTreeMap, fmt, fmt::Write};
+use std::{fmt, fmt::Write};
 
 /// How many `AnyValue` may be inside each other, in both directions. It is the deepest that both
 /// serde_json's 127 levels and the 100 messages of protobuf's readers take wherever the outermost one
@@ -40,12 +40,6 @@ pub fn count_records(signal: Signal, body: &[u8]) -> Result<u64, String> {
     Ok(count)
 }
 
-/// Whether a batch holds nothing at all: no fields, or only empty lists.
-pub fn is_empty(body: &[u8]) -> bool {
-    let lists = serde_json::from_slice::<BTreeMap<String, Vec<IgnoredAny>>>(body);
-    lists.is_ok_and(|lists| lists.values().all(Vec::is_empty))
-}
-
 /// The text of a body that may be a JSON object.
 fn object_text(body: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(body)
@@ -58,10 +52,8 @@ fn object_text(body: &[u8]) -> Result<&str, String> {
 }
 
 /// The message that is translated for a signal.
-fn request(signal: Signal) -> Result<&'static Message, Refusal> {
-    let malformed =
-        || Refusal::Malformed(format!("{signal} cannot be translated: send them as they are wanted"));
-    Message::request(signal).ok_or_else(malformed)
+fn request(signal: Signal, came: Encoding) -> Result<&'static Message, Refusal> {
+    Message::request(signal).ok_or(Refusal::NotTranscoded { signal, came })
 }
 
 /// A step on the way to a place in a batch.

@@ -13,7 +13,7 @@ use super::{
     request, too_deep,
 };
 use crate::otlp::{
-    Refusal, Signal,
+    Encoding, Refusal, Signal,
     schema::{Field, Kind, Label, Message, WireType},
     wire::put_varint,
 };
@@ -40,7 +40,7 @@ pub fn to_protobuf(
     limit: u64,
     mut hold: impl FnMut(u64) -> Result<(), Refusal>,
 ) -> Result<(Bytes, Leniencies), Refusal> {
-    let request = request(signal)?;
+    let request = request(signal, Encoding::Json)?;
     let text = object_text(json).map_err(Refusal::Malformed)?;
     // Names and punctuation go, lengths come: records of text shrink to two thirds.
     let output = Output::begin(json.len() / 4 * 3 + 64, limit, &mut hold)?;
@@ -52,7 +52,10 @@ pub fn to_protobuf(
         path: Vec::new(),
     };
     match reader.request(request) {
-        Ok(()) => Ok((reader.output.end()?, reader.leniencies)),
+        Ok(()) => {
+            reader.leniencies.counts[Leniency::LoneSurrogate as usize] = reader.json.lone_surrogates;
+            Ok((reader.output.end()?, reader.leniencies))
+        }
         Err(stop) => Err(reader.refusal(stop)),
     }
 }
@@ -68,12 +71,19 @@ pub enum Leniency {
     SnakeCase,
     /// A field that is not known, with all that is in it: "receivers MUST ignore" it.
     UnknownField,
+    /// Half of a character, as a text has that JavaScript has cut: U+FFFD stands in its place.
+    LoneSurrogate,
 }
 
 impl Leniency {
     /// Each of them.
-    pub const ALL: [Leniency; 4] =
-        [Leniency::EnumName, Leniency::EnumString, Leniency::SnakeCase, Leniency::UnknownField];
+    pub const ALL: [Leniency; 5] = [
+        Leniency::EnumName,
+        Leniency::EnumString,
+        Leniency::SnakeCase,
+        Leniency::UnknownField,
+        Leniency::LoneSurrogate,
+    ];
 
     /// The name in metrics and logs.
     pub const fn name(self) -> &'static str {
@@ -82,6 +92,7 @@ impl Leniency {
             Leniency::EnumString => "enum_string",
             Leniency::SnakeCase => "snake_case",
             Leniency::UnknownField => "unknown_field",
+            Leniency::LoneSurrogate => "lone_surrogate",
         }
     }
 }

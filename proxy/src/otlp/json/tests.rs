@@ -389,16 +389,6 @@ fn shapes_that_are_no_otlp_hold_no_records() {
 }
 
 #[test]
-fn a_batch_is_empty_if_all_of_its_lists_are() {
-    for body in ["{}", " { } ", r#"{"resourceLogs":[]}"#, r#"{"resourceSpans":[ ],"other":[]}"#] {
-        assert!(is_empty(body.as_bytes()), "{body}");
-    }
-    for body in ["", "[]", r#"{"resourceLogs":[{}]}"#, r#"{"resourceLogs":[],"a":5}"#, r#"{"a":null}"#] {
-        assert!(!is_empty(body.as_bytes()), "{body}");
-    }
-}
-
-#[test]
 fn what_is_not_one_json_object_is_refused() {
     for body in ["", "[]", "5", "{", "{}{}", "{} x", "{\"a\":}", "\u{feff}{}", "{\"a\":1,}"] {
         assert!(count_records(Signal::Logs, body.as_bytes()).is_err(), "{body}");

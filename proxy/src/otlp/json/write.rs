@@ -11,7 +11,7 @@ use super::{
     request, too_deep,
 };
 use crate::otlp::{
-    Chunks, Refusal, Signal,
+    Chunks, Encoding, Refusal, Signal,
     schema::{Field, Kind, Label, Message, WireType},
     wire::{Malformed, Reader, Value},
 };
@@ -37,7 +37,7 @@ pub fn to_json(
     limit: u64,
     mut hold: impl FnMut(u64) -> Result<(), Refusal>,
 ) -> Result<Bytes, Refusal> {
-    let request = request(signal)?;
+    let request = request(signal, Encoding::Protobuf)?;
     let protobuf = protobuf.to_bytes();
     let output = Output::begin(protobuf.len() / 2 * 3 + 64, limit, &mut hold)?;
     let mut writer = Writer { output, values_open: 0, path: Vec::new() };

@@ -28,7 +28,7 @@ use super::{
     access::{Access, Refused, Steps, micros},
     log,
 };
-use crate::otlp::Signal;
+use crate::otlp::{Leniencies, Leniency, Signal};
 use cells::{Histogram, Sharded, Tally};
 use parking_lot::Mutex;
 use std::{
@@ -143,6 +143,13 @@ impl TenantMetrics {
         SignalMetrics { series: &self.0, slot: signal.into().map_or(NO_SIGNAL, |signal| signal as usize) }
     }
 
+    /// Counts what was taken although the specification does not allow a sender to write it.
+    pub fn lenient(&self, leniencies: &Leniencies) {
+        for (leniency, count) in leniencies.iter() {
+            add(&self.0.leniencies[leniency as usize], count);
+        }
+    }
+
     /// Counts a request whose body was lost on its way through a tunnel.
     pub fn body_lost(&self) {
         add(&self.0.body_lost, 1);
@@ -233,6 +240,7 @@ const NO_SIGNAL: usize = Signal::ALL.len();
 struct TenantSeries {
     signals: Sharded<[SignalCells; NO_SIGNAL + 1]>,
     body_lost: AtomicU64,
+    leniencies: [AtomicU64; Leniency::ALL.len()],
 }
 
 #[derive(Default)]
@@ -252,6 +260,13 @@ impl TenantSeries {
             self.collect_signal(slot, &[("tenant", tenant), ("signal", signal)], out);
         }
         out.put(Metric::BodyLost, &[("tenant", tenant)], self.body_lost.load(Relaxed) as f64);
+        for leniency in Leniency::ALL {
+            let count = self.leniencies[leniency as usize].load(Relaxed);
+            if count > 0 {
+                let labels = [("tenant", tenant), ("kind", leniency.name())];
+                out.put(Metric::JsonLeniencies, &labels, count as f64);
+            }
+        }
     }
 
     /// A signal that was never sent has no series: with a thousand tenants and four signals most

@@ -73,6 +73,8 @@ table! {
             "Time that requests spent in each step they came to.";
         BodyLost = Counter "tollgate_body_lost_total" ["tenant"]
             "Requests that came through a tunnel without the body they were sent with.";
+        JsonLeniencies = Counter "tollgate_json_leniencies_total" ["tenant", "kind"]
+            "Places in translated JSON that were taken although the specification does not allow a sender to write them.";
     }
     "Admission" {
         AdmissionDenials = Counter "tollgate_admission_denials_total" ["scope", "limit"]
@@ -180,6 +182,12 @@ pub(super) const LABELS: &[(&str, &str)] = &[
         "state",
         "`in` (came in), `delivered`, `refused` (for good, by Tollgate or by the upstream), `failed` (not \
          delivered; the sender may have tried again)",
+    ),
+    (
+        "kind",
+        "`enum_name` (an enum value by its name), `enum_string` (by its number in a string), `snake_case` (a field by \
+         its name in the .proto file), `unknown_field` (left out, with what is in it), `lone_surrogate` (half a \
+         character, replaced by U+FFFD)",
     ),
     ("step", "`auth`, `read` (admission and the body), `decode`, `export`"),
     ("scope", "whose limit: `tenant`, `upstream` or `all`"),

@@ -126,11 +126,18 @@ fn log_records_are_read_as_they_are_meant() {
 #[test]
 fn what_goes_beyond_the_specification_is_taken_and_counted() {
     use Leniency::*;
-    let cases: [(&str, LogRecord, &[Leniency]); 5] = [
+    let cases: [(&str, LogRecord, &[Leniency]); 6] = [
         (
             r#"{"severityNumber":"SEVERITY_NUMBER_INFO"}"#,
             LogRecord { severity_number: 9, ..LogRecord::default() },
             &[EnumName],
+        ),
+        (
+            r#"{"severityText":"\ud83d\u0041\udc00\ud83d\ude00\ud83d\ud83d"}"#,
+            LogRecord {
+                severity_text: "\u{fffd}A\u{fffd}😀\u{fffd}\u{fffd}".into(), ..LogRecord::default()
+            },
+            &[LoneSurrogate; 4],
         ),
         (
             r#"{"severityNumber":"9"}"#,
@@ -296,8 +303,8 @@ fn what_is_no_json_object_is_refused_with_line_and_column() {
         ("{} x", "not JSON: expected the end at line 1 column 4"),
         ("{\"resourceLogs\":[\n{},]}", "resourceLogs[1]: not JSON: expected a value at line 2 column 4"),
         (
-            r#"{"resourceLogs":[{"schemaUrl":"\ud800"}]}"#,
-            "resourceLogs[0].schemaUrl: not JSON: expected a pair of surrogates at line 1 column 38",
+            r#"{"resourceLogs":[{"schemaUrl":"\ud8"}]}"#,
+            "resourceLogs[0].schemaUrl: not JSON: expected four hex digits at line 1 column 34",
         ),
         (
             "{\"resourceLogs\":[{\"schemaUrl\":\"a\tb\"}]}",

@@ -1,0 +1,81 @@
+//! A batch: checked as deep as its encoding allows, in the encoding that its upstream wants.
+
+use crate::{
+    otlp::{self, Chunks, Document, Encoding, Leniency, Refusal, Signal},
+    telemetry::metrics::TenantMetrics,
+};
+
+/// What becomes of a message on its way through.
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    pub(super) signal: Signal,
+    /// What it came in.
+    pub(super) came: Encoding,
+    /// What its upstream wants.
+    pub(super) wanted: Encoding,
+}
+
+/// A message that may be sent on.
+pub(super) struct Batch {
+    /// As it leaves, uncompressed.
+    pub(super) message: Chunks,
+    /// Log records, spans or data points; none can be told of profiles.
+    pub(super) records: u64,
+    /// Whether there is nothing in it to deliver: no record, and nothing that nobody knows here.
+    pub(super) is_nothing: bool,
+}
+
+impl Form {
+    /// Whether a message leaves in the encoding that it came in.
+    pub(super) fn is_kept(self) -> bool {
+        self.came == self.wanted
+    }
+
+    /// Checks a message, and translates it where its upstream wants another encoding. `hold` is asked
+    /// before more than that many bytes of the translation are kept, `limit` at most.
+    pub(super) fn decode(
+        self,
+        plain: Chunks,
+        limit: u64,
+        hold: impl FnMut(u64) -> Result<(), Refusal>,
+        metrics: &TenantMetrics,
+    ) -> Result<Batch, Refusal> {
+        let signal = self.signal;
+        match (signal, self.came, self.wanted) {
+            (Signal::Profiles, came, wanted) if came != wanted => {
+                Err(Refusal::NotTranscoded { signal, came })
+            }
+            (Signal::Profiles, Encoding::Protobuf, _) => {
+                Ok(Batch { message: plain, records: 0, is_nothing: false })
+            }
+            (_, Encoding::Protobuf, Encoding::Protobuf) => protobuf(signal, plain),
+            (_, Encoding::Protobuf, Encoding::Json) => {
+                let batch = protobuf(signal, plain)?;
+                let json = otlp::to_json(signal, &batch.message, limit, hold)?;
+                Ok(Batch { message: json.into(), ..batch })
+            }
+            (_, Encoding::Json, Encoding::Protobuf) => {
+                let (translated, leniencies) = otlp::to_protobuf(signal, &plain.to_bytes(), limit, hold)?;
+                metrics.lenient(&leniencies);
+                protobuf(signal, translated.into())
+            }
+            (_, Encoding::Json, Encoding::Json) => {
+                let json = plain.to_bytes();
+                let records = otlp::count_records(signal, &json).map_err(Refusal::Malformed)?;
+                let is_nothing = records == 0 && signal != Signal::Profiles && {
+                    // Nothing at all, or something that is no OTLP: that is not passed over in silence.
+                    let (_, leniencies) = otlp::to_protobuf(signal, &json, limit, hold)?;
+                    leniencies.count(Leniency::UnknownField) == 0
+                };
+                Ok(Batch { message: plain, records, is_nothing })
+            }
+        }
+    }
+}
+
+fn protobuf(signal: Signal, message: Chunks) -> Result<Batch, Refusal> {
+    let document = Document::parse(signal, message).map_err(|error| Refusal::Malformed(error.to_string()))?;
+    let records = document.records();
+    let is_nothing = records == 0 && otlp::is_known(signal, document.bytes());
+    Ok(Batch { records, is_nothing, message: document.into_bytes() })
+}
