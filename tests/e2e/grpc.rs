@@ -340,6 +340,19 @@ fn what_a_grpc_upstream_says_reaches_an_http_sender() {
 }
 
 #[test]
+fn an_answer_that_is_compressed_as_the_call_was_is_read() {
+    let (upstream, tollgate) = grpc_upstream();
+    let partial = b"\x0a\x0b\x08\x03\x12\x07too old";
+    for name in ["gzip", "zstd"] {
+        let body = grpc_frame(1, &compress(name, partial));
+        upstream.reply(Reply { body, ..Reply::grpc(b"").and("grpc-encoding", name) });
+        let answer = tollgate.send(&post());
+        assert_eq!(answer.status, 200, "{name}: {answer:?}");
+        assert_eq!(answer.body, partial, "{name}");
+    }
+}
+
+#[test]
 fn a_grpc_upstream_gets_many_calls_on_a_connection_and_is_found_again() {
     let upstream = Http2Upstream::start(None);
     upstream.reply(Reply::grpc(b""));

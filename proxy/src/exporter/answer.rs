@@ -96,7 +96,7 @@ impl Answer {
             Protocol::Grpc => {
                 let trailers = self.trailers.as_ref().and_then(grpc::Status::read);
                 match trailers.or_else(|| grpc::Status::read(&self.head.headers)) {
-                    Some(status) => (judge_grpc(&status, &self.body), Status::Grpc(status.code)),
+                    Some(status) => (judge_grpc(&status, self), Status::Grpc(status.code)),
                     // Not from a gRPC server: a proxy before it, or another server altogether.
                     None if self.head.status.is_success() => {
                         (Outcome::Broken("the answer has no grpc-status".to_owned()), http())
@@ -110,14 +110,14 @@ impl Answer {
 
 /// Reads a gRPC status. Which codes may be tried again is the specification's table ("OTLP/gRPC
 /// response").
-fn judge_grpc(status: &grpc::Status, body: &[u8]) -> Outcome {
+fn judge_grpc(status: &grpc::Status, answer: &Answer) -> Outcome {
     use grpc::code::*;
     let words = otlp::printable(&status.message);
     let retry_after = status.retry_after.map(|wait| wait.min(RETRY_AFTER_MAX));
     let busy = |status, message| Outcome::Busy { status, retry_after, message };
     match status.code {
-        OK => match grpc::message(body) {
-            Some(message) => Outcome::Delivered(PartialSuccess::read(Encoding::Protobuf, message)),
+        OK => match grpc::message(&answer.head.headers, &answer.body) {
+            Some(message) => Outcome::Delivered(PartialSuccess::read(Encoding::Protobuf, &message)),
             None => Outcome::Broken("the answer has no message".to_owned()),
         },
         // The words of grpc-go, and of others after it.

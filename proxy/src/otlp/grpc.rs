@@ -6,7 +6,8 @@
 //! Source: "gRPC over HTTP2" (`doc/PROTOCOL-HTTP2.md` of grpc/grpc), "the protocol" below.
 
 use super::{
-    Chunks, Compression, Refusal, Signal,
+    BodyLimits, Chunks, Compression, Refusal, Signal, inflate,
+    route::compression,
     wire::{Reader, Value, put_bytes, put_number},
 };
 use base64::{
@@ -32,6 +33,9 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 /// A flag, and the length as a big-endian number of 32 bits.
 const PREFIX_BYTES: usize = 5;
+/// A message of an answer: a partial success with its words. The exporter reads it and keeps its time.
+const ANSWER_LIMITS: BodyLimits =
+    BodyLimits { wire: 256 << 10, decompressed: 256 << 10, timeout: Duration::MAX };
 /// Longest message of a status that is sent: a peer may refuse heads of more than 8 KiB.
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// Binary headers are base64, with padding or without.
@@ -117,11 +121,13 @@ fn malformed(what: &str) -> Refusal {
     Refusal::Malformed(format!("the gRPC frame is broken: {what}"))
 }
 
-/// The message in the frame of an answer, which is not compressed: no request asks for that.
-pub fn message(body: &[u8]) -> Option<&[u8]> {
-    let (prefix, message) = body.split_first_chunk::<PREFIX_BYTES>()?;
-    let [0, length @ ..] = *prefix else { return None };
-    (u32::from_be_bytes(length) as usize == message.len()).then_some(message)
+/// The message in the frame of an answer. grpc-go compresses it as the request was, whatever that
+/// said it accepts.
+pub fn message(headers: &HeaderMap, body: &Bytes) -> Option<Bytes> {
+    let named = compression(headers, &ENCODING).ok()?;
+    let (message, compression) = unframe(body.clone().into(), named).ok()?;
+    let plain = inflate(compression, &message, &ANSWER_LIMITS, |_| Ok(())).ok()?;
+    Some(plain.to_bytes())
 }
 
 /// Puts a message into a frame. `None` where it is longer than a frame can say: 4 GiB.
@@ -358,6 +364,21 @@ mod tests {
             let refusal = unframe(chunks(body), Compression::Identity).unwrap_err();
             assert!(matches!(&refusal, Refusal::Malformed(text) if text.contains(words)), "{refusal:?}");
         }
+    }
+
+    #[test]
+    fn an_answers_message_is_inflated_up_to_a_limit() {
+        let named = |name| HeaderMap::from_iter([(ENCODING, HeaderValue::from_static(name))]);
+        let framed = |message: &[u8]| {
+            let compressed = zstd::encode_all(message, 1).unwrap();
+            frame(chunks(&compressed), true).unwrap().to_bytes()
+        };
+        assert_eq!(message(&named("zstd"), &framed(b"hello")).unwrap(), "hello");
+        assert_eq!(message(&named("zstd"), &Bytes::from_static(b"\0\0\0\0\x02hi")).unwrap(), "hi");
+        assert_eq!(message(&named("zstd"), &framed(&[0; 1 << 20])), None);
+        assert_eq!(message(&named("gzip"), &framed(b"hello")), None);
+        assert_eq!(message(&named("snappy"), &framed(b"hello")), None);
+        assert_eq!(message(&HeaderMap::new(), &framed(b"hello")), None);
     }
 
     #[test]

@@ -152,7 +152,8 @@ fn content_type(headers: &HeaderMap) -> Option<Result<Protocol, &str>> {
     })
 }
 
-fn compression(headers: &HeaderMap, name: &HeaderName) -> Result<Compression, Refusal> {
+/// What a header says that a body is compressed with.
+pub(super) fn compression(headers: &HeaderMap, name: &HeaderName) -> Result<Compression, Refusal> {
     let mut named = headers.get_all(name).iter();
     let (Some(value), None) = (named.next(), named.next()) else {
         return match headers.contains_key(name) {
