@@ -22,6 +22,7 @@ mod life;
 mod limits;
 mod logins;
 mod loki;
+mod matrix;
 mod otlp;
 mod prometheus;
 mod python;
