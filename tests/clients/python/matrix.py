@@ -1,7 +1,7 @@
 """Sends the same records in every way there is, each way with an SDK of its own, as an application does.
 
 Standard input is a list of cells in JSON: a cell's name, protocol, endpoint, authorization, compression
-("none" or "gzip") and certificate (to be believed, or null). The name stands in the resource. What is
+("none", "gzip" or "deflate") and certificate (to be believed, or null). The name stands in the resource. What is
 sent is what tests/e2e/matrix/meant.rs expects; so ids and times are set, not taken.
 The exit status is 0 if every export succeeded.
 """
@@ -158,19 +158,20 @@ def send_metrics(provider):
 
 def exporters(cell):
     """The exporters of a cell: traces, logs, metrics."""
-    protocol, endpoint, gzip = cell["protocol"], cell["endpoint"], cell["compression"] == "gzip"
+    protocol, endpoint, compression = cell["protocol"], cell["endpoint"], cell["compression"]
     headers = {"authorization": cell["authorization"]}
     if protocol == "grpc":
         options = {"endpoint": endpoint, "insecure": cell["certificate"] is None, "headers": headers, "timeout": 60}
-        options["compression"] = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
+        of_grpc = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
+        options["compression"] = of_grpc.get(compression, grpc.Compression.NoCompression)
         if cell["certificate"] is not None:
             authority = pathlib.Path(cell["certificate"]).read_bytes()
             options["credentials"] = grpc.ssl_channel_credentials(authority)
         modules, paths = (grpc_traces, grpc_logs, grpc_metrics), ("", "", "")
     else:
         options = {"headers": headers, "certificate_file": cell["certificate"], "timeout": 60}
-        compression = Compression if protocol == "http/protobuf" else JsonCompression
-        options["compression"] = compression(cell["compression"])
+        of_http = Compression if protocol == "http/protobuf" else JsonCompression
+        options["compression"] = of_http(compression)
         modules = (http_traces, http_logs, http_metrics)
         if protocol == "http/json":
             modules = (json_traces, json_logs, json_metrics)

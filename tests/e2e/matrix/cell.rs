@@ -74,7 +74,7 @@ impl Cell {
                 }
             }
         }
-        all.retain(|cell| !cell.waits_for_the_transcoder());
+        all.retain(|cell| cell.sender_can() && !cell.waits_for_the_transcoder());
         all
     }
 
@@ -106,8 +106,16 @@ impl Cell {
 
     /// The compression in which it leaves Tollgate, if any.
     pub fn leaves_compressed(&self) -> Option<&'static str> {
-        let compression = if self.to.compression == "keep" { self.compression } else { self.to.compression };
-        Some(compression).filter(|compression| *compression != "none")
+        match (self.to.compression, self.compression) {
+            ("keep", "deflate") if self.to.peer.speaks_grpc() => Some("gzip"), // that all of them read
+            ("keep", "none") | ("none", _) => None,
+            ("keep", compression) | (compression, _) => Some(compression),
+        }
+    }
+
+    /// Go's gRPC has no deflate.
+    fn sender_can(&self) -> bool {
+        (self.sender, self.protocol, self.compression) != ("collector", "grpc", "deflate")
     }
 
     /// Rows that Tollgate refuses as yet: it does not translate between protobuf and JSON.

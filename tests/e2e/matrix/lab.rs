@@ -149,14 +149,17 @@ impl Arrival {
 fn decompress(compression: Option<&str>, body: &[u8]) -> Vec<u8> {
     match compression {
         None => body.to_vec(),
-        Some("gzip") => {
-            let mut plain = Vec::new();
-            flate2::read::GzDecoder::new(body).read_to_end(&mut plain).expect("gzip arrived");
-            plain
-        }
+        Some("gzip") => read_all(flate2::read::GzDecoder::new(body)),
+        Some("deflate") => read_all(flate2::read::ZlibDecoder::new(body)),
         Some("zstd") => zstd::decode_all(body).expect("zstd arrived"),
         Some(other) => panic!("something compressed with {other} arrived"),
     }
+}
+
+fn read_all(mut decoder: impl Read) -> Vec<u8> {
+    let mut plain = Vec::new();
+    decoder.read_to_end(&mut plain).expect("what arrived can be decompressed");
+    plain
 }
 
 /// What is wrong with what arrived of a cell.

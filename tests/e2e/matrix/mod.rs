@@ -30,7 +30,7 @@ fn what_python_sends_arrives() {
         return;
     }
     let Some(lab) = start_lab() else { return };
-    let cells = Cell::all("python", &["none", "gzip"]);
+    let cells = Cell::all("python", &["none", "gzip", "deflate"]);
     let mut command = Command::new(python);
     command.arg(repository("tests/clients/python/matrix.py"));
     send_by_sdk(&lab, &cells, command);
@@ -56,7 +56,7 @@ fn what_javascript_sends_arrives() {
 #[test]
 fn what_a_collector_sends_arrives() {
     let Some(lab) = start_lab() else { return };
-    let cells = Cell::all("collector", &["none", "gzip", "zstd"]);
+    let cells = Cell::all("collector", &["none", "gzip", "zstd", "deflate"]);
     feed(&lab, &cells);
     lab.compare(Sender::Collector, &cells);
 }
