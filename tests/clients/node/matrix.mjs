@@ -41,7 +41,7 @@ const flat = {
   negative: -7,
   "beyond 2^53": 2 ** 53 + 2,
   tenth: 0.1,
-  long: 52.31400820410624,
+  long: 94.52706955539223,
   tiny: 5e-324,
   texts: ["eu", "", "us"],
 };

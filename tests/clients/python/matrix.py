@@ -51,7 +51,7 @@ KINDS = {
     "smallest": -(2**63),
     "beyond 2^53": 2**53 + 1,
     "tenth": 0.1,
-    "long": 52.31400820410624,
+    "long": 94.52706955539223,
     "tiny": 5e-324,
     "huge": sys.float_info.max,
     "whole": 42.0,

@@ -58,7 +58,8 @@ impl Batch {
         fn decode<M: DeserializeOwned>(value: Value) -> M {
             serde_json::from_value(value).unwrap_or_else(|error| panic!("no OTLP JSON: {error}"))
         }
-        let mut value: Value = serde_json::from_slice(body).expect("JSON arrived");
+        let text = std::str::from_utf8(body).expect("UTF-8 arrived");
+        let mut value: Value = serde_json::from_str(&quote_doubles(text)).expect("JSON arrived");
         complete(&mut value);
         match signal {
             "logs" => Self::Logs(decode(value)),
@@ -96,10 +97,49 @@ impl Batch {
     }
 }
 
-/// Two things that OTLP JSON may have and `opentelemetry-proto` does not read: lists without `values`,
-/// and doubles that are no numbers, for which [`unnumbered`] stands.
+/// What a double is quoted with. JSON has no such character but in strings, escaped.
+const DOUBLE: &str = "\\u0001";
+
+/// Puts doubles into quotes, since serde_json may read them wrong by their last bit.
+fn quote_doubles(json: &str) -> String {
+    let (mut quoted, mut rest) = (String::new(), json);
+    while let Some(first) = rest.chars().next() {
+        let is_number = first == '-' || first.is_ascii_digit();
+        let (token, after) = rest.split_at(match first {
+            '"' => string_length(rest),
+            _ if is_number => rest.find([',', '}', ']', ' ', '\n']).unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        });
+        match is_number && token.contains(['.', 'e', 'E']) {
+            true => quoted += &format!("\"{DOUBLE}{token}\""),
+            false => quoted += token,
+        }
+        rest = after;
+    }
+    quoted
+}
+
+/// The length of the string that a text begins with, quotes included.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.expect("a string ends") + 2
+}
+
+/// Takes doubles out of their quotes, and mends two things that OTLP JSON may have and
+/// `opentelemetry-proto` does not read: lists without `values`, and doubles that are no numbers, for
+/// which [`unnumbered`] stands.
 fn complete(value: &mut Value) {
     match value {
+        Value::String(text) => {
+            if let Some(double) = text.strip_prefix('\u{1}') {
+                *value = json!(double.parse::<f64>().expect("a number"));
+            }
+        }
         Value::Array(items) => items.iter_mut().for_each(complete),
         Value::Object(fields) => {
             for list in ["arrayValue", "kvlistValue"] {
@@ -107,11 +147,10 @@ fn complete(value: &mut Value) {
                     list.entry("values").or_insert_with(|| json!([]));
                 }
             }
+            fields.values_mut().for_each(complete);
             if let Some(Value::String(name)) = fields.get("doubleValue") {
                 *value = json!({ "stringValue": unnumbered(name) });
-                return;
             }
-            fields.values_mut().for_each(complete);
         }
         _ => {}
     }

@@ -81,7 +81,7 @@ impl Sender {
         });
         kinds.extend([
             attribute("tenth", Double(0.1)),
-            attribute("long", Double(52.314_008_204_106_24)),
+            attribute("long", Double(94.527_069_555_392_23)),
             attribute("tiny", Double(5e-324)),
         ]);
         if self != Node {
