@@ -74,7 +74,7 @@ impl Cell {
                 }
             }
         }
-        all.retain(|cell| cell.sender_can() && !cell.waits_for_the_transcoder());
+        all.retain(|cell| cell.sender_can());
         all
     }
 
@@ -116,10 +116,5 @@ impl Cell {
     /// Go's gRPC has no deflate.
     fn sender_can(&self) -> bool {
         (self.sender, self.protocol, self.compression) != ("collector", "grpc", "deflate")
-    }
-
-    /// Rows that Tollgate refuses as yet: it does not translate between protobuf and JSON.
-    fn waits_for_the_transcoder(&self) -> bool {
-        self.comes_as_json() != self.leaves_as_json()
     }
 }
