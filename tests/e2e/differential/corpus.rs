@@ -15,6 +15,9 @@ use std::{collections::BTreeMap, fs};
 #[serde(deny_unknown_fields)]
 struct File {
     about: String,
+    /// Whether what comes as JSON comes once more, for a destination that wants protobuf.
+    #[serde(default)]
+    translated: bool,
     #[serde(default)]
     reasons: BTreeMap<String, String>,
     case: Vec<Written>,
@@ -54,6 +57,9 @@ pub enum Form {
     Json,
     Protobuf,
     Grpc,
+    /// JSON, for a destination that wants protobuf.
+    #[serde(skip)]
+    Translated,
 }
 
 #[derive(Deserialize, Clone)]
@@ -150,7 +156,11 @@ pub fn read() -> Vec<Case> {
         }
         for written in &file.case {
             assert!(!written.why.is_empty(), "{}: a case says why it is there", written.name);
-            cases.extend(written.forms().into_iter().map(|form| written.case(&file, form)));
+            let mut forms = written.forms();
+            if file.translated && forms.contains(&Form::Json) {
+                forms.push(Form::Translated);
+            }
+            cases.extend(forms.into_iter().map(|form| written.case(&file, form)));
         }
     }
     let mut names: Vec<_> = cases.iter().map(|case| &case.name).collect();
@@ -212,7 +222,7 @@ impl Written {
     fn case(&self, file: &File, form: Form) -> Case {
         let form_name = format!("{form:?}").to_lowercase();
         let name = match self.forms().len() {
-            1 => self.name.clone(),
+            1 if form != Form::Translated => self.name.clone(),
             _ => format!("{}, {form_name}", self.name),
         };
         let differs = match &self.differs {
@@ -238,13 +248,13 @@ impl Written {
     fn request(&self, form: Form) -> Request {
         let path = self.path.clone().unwrap_or_else(|| match form {
             Form::Grpc => self.signal().grpc_path().to_owned(),
-            Form::Json | Form::Protobuf => format!("/v1/{}", self.signal().name()),
+            Form::Json | Form::Protobuf | Form::Translated => format!("/v1/{}", self.signal().name()),
         });
         let mut request = Request::post(&path, self.body.bytes(self.signal(), form));
         request = request.header("Authorization", &basic("oxygen", "secret")).header(
             "Content-Type",
             match form {
-                Form::Json => "application/json",
+                Form::Json | Form::Translated => "application/json",
                 Form::Protobuf => "application/x-protobuf",
                 Form::Grpc => "application/grpc",
             },
@@ -294,7 +304,9 @@ impl Body {
             None => text.clone(),
         };
         let mut bytes = match (self.json(), &self.wire, &self.hex, &self.text) {
-            (Some(json), None, None, None) if form == Form::Json => fill(&json).into_bytes(),
+            (Some(json), None, None, None) if matches!(form, Form::Json | Form::Translated) => {
+                fill(&json).into_bytes()
+            }
             (Some(json), None, None, None) => signal.encode(&fill(&json)),
             (None, Some(text), None, None) => wire::bytes(&fill(text)),
             (None, None, Some(digits), None) => wire::hex(digits),

@@ -105,7 +105,8 @@ const HEADERS: [&str; 6] = [
 ];
 
 fn http(answer: &Answer, form: Form) -> (String, String) {
-    let own = if form == Form::Json { "application/json" } else { "application/x-protobuf" };
+    let is_json = matches!(form, Form::Json | Form::Translated);
+    let own = if is_json { "application/json" } else { "application/x-protobuf" };
     let media_type = answer.header("content-type").unwrap_or("no type");
     let mut said = answer.status.to_string();
     let mut words = String::new();
