@@ -18,9 +18,29 @@ use tokio::time::{Sleep, sleep};
 const FIRST_BYTES: usize = 64 << 10;
 /// How much a buffer may grow in one step, as a multiple of what has arrived.
 const GROWTH: usize = 16;
-/// Pieces from this size on are kept as they came, where that is wanted. They keep a buffer of the
-/// connection's alive, at most four times as large.
-const PIECE_BYTES: usize = 32 << 10;
+/// From which size on a piece of a body is kept as it came. It keeps the buffer alive that it was read into,
+/// at most four times as large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pieces {
+    /// None: the body comes out in one piece.
+    Joined,
+    /// HTTP/1.1's, read into up to 128 KiB.
+    Http1,
+    /// HTTP/2's frames, most of which have 16 KiB and a buffer of little more.
+    Http2,
+}
+
+impl Pieces {
+    /// `None`: no piece is.
+    const fn bytes_min(self) -> Option<usize> {
+        match self {
+            Pieces::Joined => None,
+            Pieces::Http1 => Some(32 << 10),
+            Pieces::Http2 => Some(8 << 10),
+        }
+    }
+}
+
 /// Bytes that are inflated between two looks at the limits.
 const INFLATE_STEP: usize = 64 << 10;
 /// The largest window of a zstd stream, as a power of two: 8 MiB, which RFC 8878 (3.1.1.1.2)
@@ -49,7 +69,7 @@ impl BodyLimits {
     }
 }
 
-/// Reads a body; `in_pieces`: it need not come out in one piece. `hold` is asked before more than that
+/// Reads a body. `hold` is asked before more than that
 /// many bytes are kept.
 ///
 /// # Errors
@@ -58,7 +78,7 @@ impl BodyLimits {
 pub async fn read<B>(
     mut body: B,
     limits: &BodyLimits,
-    in_pieces: bool,
+    pieces: Pieces,
     mut hold: impl FnMut(u64) -> Result<(), Refusal>,
 ) -> Result<Chunks, Refusal>
 where
@@ -97,7 +117,7 @@ where
         let total = whole.len() + buffer.len() + data.len();
         limits.check(total as u64)?;
         hold(total as u64)?;
-        if in_pieces && data.len() >= PIECE_BYTES {
+        if pieces.bytes_min().is_some_and(|bytes| data.len() >= bytes) {
             whole.push(std::mem::take(&mut buffer).into());
             whole.push(data);
         } else {
@@ -339,22 +359,26 @@ mod tests {
         let limits = BodyLimits { wire: 10, ..LIMITS };
         let too_large = Refusal::TooLarge { limit: 10, decompressed: false };
         let read_chunks = async |chunks: &[&'static [u8]]| {
-            read(chunked(chunks), &limits, false, |_| Ok(())).await.map(|read| read.to_bytes())
+            read(chunked(chunks), &limits, Pieces::Joined, |_| Ok(())).await.map(|read| read.to_bytes())
         };
         assert_eq!(read_chunks(&[]).await.unwrap(), "");
         assert_eq!(read_chunks(&[b"01234", b"56789"]).await.unwrap(), "0123456789");
         assert_eq!(read_chunks(&[b"01234", b"56789", b"x"]).await, Err(too_large.clone()));
         let announced = Full::new(Bytes::from_static(b"01234567890"));
-        assert_eq!(read(announced, &limits, false, |_| Ok(())).await.err(), Some(too_large));
+        assert_eq!(read(announced, &limits, Pieces::Joined, |_| Ok(())).await.err(), Some(too_large));
     }
 
     #[tokio::test]
     async fn large_pieces_stay_as_they_came_and_small_ones_are_joined() {
-        const LARGE: &[u8] = &[7; PIECE_BYTES];
+        const LARGE: &[u8] = &[7; 32 << 10];
         let chunks: [&'static [u8]; 6] = [b"a", b"b", LARGE, LARGE, b"c", b"d"];
         let whole = chunks.concat();
-        for (in_pieces, sizes) in [(true, vec![2, LARGE.len(), LARGE.len(), 2]), (false, vec![whole.len()])] {
-            let read = read(chunked(&chunks), &LIMITS, in_pieces, |_| Ok(())).await.unwrap();
+        for (kept, sizes) in [
+            (Pieces::Http1, vec![2, LARGE.len(), LARGE.len(), 2]),
+            (Pieces::Http2, vec![2, LARGE.len(), LARGE.len(), 2]),
+            (Pieces::Joined, vec![whole.len()]),
+        ] {
+            let read = read(chunked(&chunks), &LIMITS, kept, |_| Ok(())).await.unwrap();
             assert_eq!(read.pieces().map(Bytes::len).collect::<Vec<_>>(), sizes);
             assert_eq!((read.len(), read.to_bytes()), (whole.len(), whole.clone().into()));
         }
@@ -363,7 +387,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_is_timed_out() {
         let never = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
-        let refusal = read(never, &LIMITS, true, |_| Ok(())).await.err();
+        let refusal = read(never, &LIMITS, Pieces::Http1, |_| Ok(())).await.err();
         assert_eq!(refusal, Some(Refusal::BodyTimeout(LIMITS.timeout)));
     }
 }

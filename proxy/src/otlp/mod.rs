@@ -21,7 +21,7 @@ mod schema;
 mod wire;
 
 pub use answer::{AnswerBody, Answers, PartialSuccess, REQUEST_ID, error_message, printable};
-pub use body::{BodyLimits, inflate, read};
+pub use body::{BodyLimits, Pieces, inflate, read};
 pub use chunks::Chunks;
 pub use cors::Cors;
 pub use document::Document;

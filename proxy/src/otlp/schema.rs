@@ -117,6 +117,12 @@ impl Message {
         self.fields.iter().position(|field| u64::from(field.number) == number)
     }
 
+    /// Whether this is `KeyValue`.
+    #[inline]
+    pub(super) fn is_key_value(&self) -> bool {
+        std::ptr::eq(self, &KEY_VALUE)
+    }
+
     /// Whether this is `AnyValue`, the only message that can be inside itself.
     #[inline]
     pub(super) fn is_any_value(&self) -> bool {

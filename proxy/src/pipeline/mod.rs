@@ -19,14 +19,14 @@ use crate::{
     exporter::{self, Export, Outcome},
     listener::{Body, Connection, Peer, Service},
     otlp::{
-        self, AnswerBody, BodyLimits, Compression, Doors, EmptyBody, Encoding, PartialSuccess, Protocol,
-        Refusal, Signal, cors::Allowed, grpc,
+        self, AnswerBody, BodyLimits, Compression, Doors, EmptyBody, Encoding, PartialSuccess, Pieces,
+        Protocol, Refusal, Signal, cors::Allowed, grpc,
     },
     telemetry::events,
     tenant,
 };
 use batch::Form;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use http_body::Body as _;
 use journey::Journey;
 use state::{Tenant, Upstream};
@@ -164,9 +164,12 @@ impl Door {
         // Read, check, count. Each piece is charged as it comes, whatever becomes of the rest.
         let mut arrived = 0;
         // What is looked into only here and there may stay in the pieces that it comes in.
-        let in_pieces =
-            route.protocol.encoding() == Encoding::Protobuf && route.compression == Compression::Identity;
-        let read = otlp::read(&mut body, &limits, in_pieces, |total| {
+        let pieces = match (route.protocol.encoding(), route.compression) {
+            (Encoding::Protobuf, Compression::Identity) if head.version == Version::HTTP_2 => Pieces::Http2,
+            (Encoding::Protobuf, Compression::Identity) => Pieces::Http1,
+            _ => Pieces::Joined,
+        };
+        let read = otlp::read(&mut body, &limits, pieces, |total| {
             permit.charge(total - arrived);
             arrived = total;
             Ok(permit.reserve(total)?)
@@ -265,7 +268,7 @@ impl Door {
             decompressed: grpc::HEALTH_BYTES_MAX,
             timeout: self.config.body_timeout,
         };
-        let read = otlp::read(body, &limits, false, |_| Ok(())).await;
+        let read = otlp::read(body, &limits, Pieces::Joined, |_| Ok(())).await;
         let answer = read.and_then(|framed| {
             let (message, _) = grpc::unframe(framed, Compression::Identity)?;
             grpc::health(&message.to_bytes(), !connection.drains()).ok_or(Refusal::UnknownService)

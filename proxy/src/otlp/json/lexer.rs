@@ -79,6 +79,40 @@ impl<'j> Lexer<'j> {
         if self.peek().is_none() { Ok(()) } else { Err(NoJson("the end")) }
     }
 
+    /// Reads something that may not be there: then it goes back to where it was.
+    #[inline]
+    pub(super) fn attempt<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let before = self.at;
+        let found = read(self);
+        if found.is_none() {
+            self.at = before;
+        }
+        found
+    }
+
+    /// Passes this text, if it comes next.
+    #[inline]
+    pub(super) fn pass_text(&mut self, text: &'static str) -> Option<()> {
+        let is_next = self.text.as_bytes()[self.at..].starts_with(text.as_bytes());
+        is_next.then(|| self.at += text.len())
+    }
+
+    /// A string without escapes, whose quotation mark is passed.
+    #[inline]
+    pub(super) fn plain_string(&mut self) -> Option<&'j str> {
+        let start = self.at;
+        self.pass_plain();
+        (self.byte() == Some(b'"')).then(|| {
+            self.at += 1;
+            &self.text[start..self.at - 1]
+        })
+    }
+
+    /// How much is left.
+    pub(super) fn left(&self) -> usize {
+        self.text.len() - self.at
+    }
+
     /// What value comes next. Literals are passed; of everything else the beginning is.
     #[inline]
     pub(super) fn token(&mut self) -> Result<Token, NoJson> {

@@ -3,6 +3,7 @@
 //! The schema's table drives both directions; neither builds a tree. A batch that is passed on as it
 //! came is only counted.
 
+mod attribute;
 mod lexer;
 mod number;
 mod output;

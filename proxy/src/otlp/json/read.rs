@@ -5,6 +5,7 @@
 
 use super::{
     ANY_VALUE_DEPTH_MAX, Step,
+    attribute::Attribute,
     lexer::{Lexer, NoJson, Token},
     located,
     number::{double_of, integer_of, put_hex},
@@ -15,7 +16,7 @@ use super::{
 use crate::otlp::{
     Encoding, Refusal, Signal,
     schema::{Field, Kind, Label, Message, WireType},
-    wire::put_varint,
+    wire::{put_varint, varint_bytes},
 };
 use base64::{Engine, engine::general_purpose};
 use bytes::Bytes;
@@ -49,6 +50,7 @@ pub fn to_protobuf(
         output,
         leniencies: Leniencies::default(),
         values_open: 0,
+        depth: 0,
         path: Vec::new(),
     };
     match reader.request(request) {
@@ -126,6 +128,8 @@ struct Reader<'j, 'h> {
     leniencies: Leniencies,
     /// How many `AnyValue` there are around this place.
     values_open: usize,
+    /// How many messages there are around it.
+    depth: usize,
     /// Where it went wrong, innermost first.
     path: Vec<Step>,
 }
@@ -252,19 +256,38 @@ impl Reader<'_, '_> {
         let (Kind::Message(message), false) = (slot.field.kind, slot.wants_list()) else {
             return Err(slot.mismatch("an object"));
         };
+        if message.is_key_value() && slot.in_list && self.attribute(slot.field)? {
+            return Ok(());
+        }
         if message.is_any_value() {
             self.values_open += 1;
             if self.values_open > ANY_VALUE_DEPTH_MAX {
                 return Err(Stop::Wrong(too_deep()));
             }
         }
-        let start = self.begin(slot.field)?;
+        let begun = self.begin(slot.field)?;
+        self.depth += 1;
         self.fields(message)?;
-        self.end(start)?;
+        self.depth -= 1;
+        self.end(begun)?;
         if message.is_any_value() {
             self.values_open -= 1;
         }
         Ok(())
+    }
+
+    /// Reads and writes an attribute, if it is of the usual form.
+    #[inline]
+    fn attribute(&mut self, field: &Field) -> Result<bool, Stop> {
+        if self.values_open == ANY_VALUE_DEPTH_MAX {
+            return Ok(false);
+        }
+        let Some(attribute) = Attribute::read(&mut self.json) else { return Ok(false) };
+        let length = attribute.length();
+        self.output.room(length.saturating_add(TAG_BYTES_MAX + VARINT_BYTES_MAX))?;
+        put_head(&mut self.output.bytes, field, length);
+        attribute.write(&mut self.output.bytes);
+        Ok(true)
     }
 
     fn list(&mut self, slot: Slot) -> Result<(), Stop> {
@@ -302,39 +325,58 @@ impl Reader<'_, '_> {
         scalar(&mut self.output, &mut self.leniencies, slot, value)
     }
 
-    /// Begins a message or a packed list; gives the place to [`Reader::end`] it with.
+    /// Begins a message or a packed list, with room for a length that is as long as it probably will be.
     #[inline]
-    fn begin(&mut self, field: &Field) -> Result<usize, Full> {
-        self.output.room(TAG_BYTES_MAX + 1)?;
-        put_head(&mut self.output.bytes, field, 0); // most lengths have one byte
-        Ok(self.output.bytes.len())
+    fn begin(&mut self, field: &Field) -> Result<Begun, Full> {
+        self.output.room(TAG_BYTES_MAX + VARINT_BYTES_MAX)?;
+        put_tag(&mut self.output.bytes, field, WireType::Len);
+        let width = match self.depth {
+            // Mostly there is one resource with one scope, and all that is left is in them.
+            0 | 1 => varint_bytes(self.json.left() as u64 / 8 * 5),
+            2 => 2, // records have some hundred bytes
+            _ => 1,
+        };
+        self.output.bytes.extend_from_slice(&[0; VARINT_BYTES_MAX][..width]);
+        Ok(Begun { start: self.output.bytes.len(), width })
     }
 
     #[inline]
-    fn end(&mut self, start: usize) -> Result<(), Full> {
+    fn end(&mut self, begun: Begun) -> Result<(), Full> {
+        let Begun { start, width } = begun;
         let length = self.output.bytes.len() - start;
-        if length < 0x80 {
-            self.output.bytes[start - 1] = length as u8;
-            return Ok(());
+        let actual = varint_bytes(length as u64);
+        if actual != width {
+            self.shift(start, length, actual as isize - width as isize)?;
         }
-        self.end_long(start, length)
-    }
-
-    /// Makes room for a length of several bytes, and moves what was written behind it.
-    fn end_long(&mut self, start: usize, length: usize) -> Result<(), Full> {
-        let more = varint_bytes(length as u64) - 1;
-        self.output.room(more)?;
-        let bytes = &mut self.output.bytes;
-        bytes.resize(start + length + more, 0);
-        bytes.copy_within(start..start + length, start + more);
         let mut rest = length;
-        for byte in &mut bytes[start - 1..start + more] {
+        let bytes = &mut self.output.bytes[start - width..][..actual];
+        for byte in &mut *bytes {
             *byte = rest as u8 | 0x80;
             rest >>= 7;
         }
-        bytes[start + more - 1] &= 0x7f;
+        bytes[actual - 1] &= 0x7f;
         Ok(())
     }
+
+    /// Moves what was written, where its length has not the width that was expected.
+    #[cold]
+    fn shift(&mut self, start: usize, length: usize, by: isize) -> Result<(), Full> {
+        self.output.room(VARINT_BYTES_MAX)?;
+        let bytes = &mut self.output.bytes;
+        let end = start.saturating_add_signed(by) + length;
+        bytes.resize(bytes.len().max(end), 0);
+        bytes.copy_within(start..start + length, start.saturating_add_signed(by));
+        bytes.truncate(end);
+        Ok(())
+    }
+}
+
+/// Where something begins whose length is not known yet.
+struct Begun {
+    /// Behind its length.
+    start: usize,
+    /// Bytes that are there for the length.
+    width: usize,
 }
 
 /// A field that is there must be the first of its name, and of its `oneof`.
@@ -369,10 +411,6 @@ fn put_head(bytes: &mut Vec<u8>, field: &Field, length: usize) {
         put_tag(bytes, field, WireType::Len);
         put_varint(bytes, length as u64);
     }
-}
-
-fn varint_bytes(value: u64) -> usize {
-    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
 /// Writes a value into a field that can hold it.
