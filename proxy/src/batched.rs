@@ -19,7 +19,10 @@ use std::{
 
 /// Bytes that one read asks for: more than most batches, and so one read for most.
 const READ_BYTES: usize = 128 << 10;
-/// Bytes that are gathered before they are written in any case.
+/// Room that is large enough to be read into, without a buffer between.
+const ROOM_BYTES: usize = 32 << 10;
+/// Bytes that are gathered before they are written in any case. A peer that does not read makes a connection
+/// hold so many, and as many that were read ahead of it at most; an idle one holds none.
 const WRITE_BYTES: usize = 128 << 10;
 
 type ReadBuffer = Box<[MaybeUninit<u8>]>;
@@ -33,7 +36,15 @@ thread_local! {
 /// Makes a connection's bytes go in batches. The second half drives the connection that speaks over the
 /// first.
 pub fn batched<I>(inner: I) -> (Batched<I>, Flushing<I>) {
-    let io = Arc::new(Mutex::new(Io { inner, read: None, write: Vec::new(), written: 0 }));
+    let io = Arc::new(Mutex::new(Io {
+        inner,
+        read: None,
+        more_waits: false,
+        write: Vec::new(),
+        written: 0,
+        unflushed: false,
+        failed: None,
+    }));
     (Batched(io.clone()), Flushing(io))
 }
 
@@ -53,10 +64,16 @@ struct Io<I> {
     inner: I,
     /// What was read and not taken yet.
     read: Option<Arrived>,
+    /// Whether the last read found more than there was room for.
+    more_waits: bool,
     /// What is to be written.
     write: Vec<u8>,
     /// How much of that has been.
     written: usize,
+    /// Whether what was written may still be in the inner one, as TLS keeps what the socket did not take.
+    unflushed: bool,
+    /// A write has failed; whoever speaks here is told with the next read or write.
+    failed: Option<io::ErrorKind>,
 }
 
 struct Arrived {
@@ -85,17 +102,42 @@ impl<C: Future, I: Write + Unpin> Future for Flushed<C, I> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let polled = self.as_mut().connection().poll(cx);
-        // A failed write is the connection's to notice, with its next one or by its end.
-        let _ = self.flushing.0.lock().poll_write_out(cx);
+        let mut io = self.flushing.0.lock();
+        if io.failed.is_none()
+            && let Poll::Ready(Err(error)) = io.poll_write_out(cx)
+        {
+            io.failed = Some(error.kind());
+            cx.waker().wake_by_ref(); // so that it is noticed now
+        }
         polled
     }
 }
 
 impl<I: Read + Unpin> Io<I> {
     fn poll_read(&mut self, cx: &mut Context<'_>, mut cursor: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if let Some(failed) = self.failed {
+            return Poll::Ready(Err(failed.into()));
+        }
+        let reads_ahead = self.more_waits && self.write.is_empty();
         let arrived = match &mut self.read {
             Some(arrived) => arrived,
+            // A head, or a frame as large as it may be: straight to where it is wanted.
+            None if !reads_ahead || cursor.remaining() >= ROOM_BYTES => {
+                let room = cursor.remaining();
+                // SAFETY: `ReadBuf` never de-initialises what it is given, and `cursor` is advanced by
+                // just what it says was filled.
+                let filled = unsafe {
+                    let mut fresh = ReadBuf::uninit(cursor.as_mut());
+                    ready!(Pin::new(&mut self.inner).poll_read(cx, fresh.unfilled()))?;
+                    fresh.filled().len()
+                };
+                // SAFETY: `filled` bytes were initialised by the read above.
+                unsafe { cursor.advance(filled) };
+                self.more_waits = filled == room;
+                return Poll::Ready(Ok(()));
+            }
             None => {
+                self.more_waits = false;
                 let mut buffer = SPARE_READ.take().unwrap_or_else(|| Box::new_uninit_slice(READ_BYTES));
                 let mut fresh = ReadBuf::uninit(&mut buffer);
                 let read = Pin::new(&mut self.inner).poll_read(cx, fresh.unfilled());
@@ -121,11 +163,15 @@ impl<I: Read + Unpin> Io<I> {
 
 impl<I: Write + Unpin> Io<I> {
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let Some(failed) = self.failed {
+            return Poll::Ready(Err(failed.into()));
+        }
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         if self.write.len() + total > WRITE_BYTES {
-            ready!(self.poll_write_out(cx))?;
+            ready!(self.poll_drain(cx))?;
         }
         if total > WRITE_BYTES {
+            self.unflushed = true;
             return Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
         }
         if self.write.capacity() == 0 {
@@ -138,10 +184,21 @@ impl<I: Write + Unpin> Io<I> {
         Poll::Ready(Ok(total))
     }
 
+    /// Writes what has been gathered, and sees to it that it leaves.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        if self.unflushed {
+            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.write.is_empty() {
             return Poll::Ready(Ok(()));
         }
+        self.unflushed = true;
         while self.written < self.write.len() {
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.write[self.written..]))?;
             if written == 0 {
@@ -152,7 +209,7 @@ impl<I: Write + Unpin> Io<I> {
         self.written = 0;
         self.write.clear();
         SPARE_WRITE.set(std::mem::take(&mut self.write));
-        Pin::new(&mut self.inner).poll_flush(cx)
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -267,6 +324,65 @@ mod tests {
         }
         assert!(got == expected);
         assert_eq!(io.0.lock().write.capacity(), 0, "nothing is held when nothing is there");
+    }
+
+    /// Takes everything and keeps it to itself until it has been flushed twice, as TLS over a full socket.
+    #[derive(Default)]
+    struct Stuffed {
+        taken: Vec<u8>,
+        flushes: usize,
+        left: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Stuffed {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.taken.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushes += 1;
+            if self.flushes % 2 == 1 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let taken = std::mem::take(&mut self.taken);
+            self.left.lock().extend(taken);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_could_not_be_done_is_tried_again() {
+        for bytes in [1000, WRITE_BYTES + 1000] {
+            let stuffed = Stuffed::default();
+            let left = stuffed.left.clone();
+            let (mut io, flushing) = batched(stuffed);
+            let written = poll_fn(|cx| Pin::new(&mut io).poll_write(cx, &vec![7; bytes])).await.unwrap();
+            let connection = flushing.drive(std::future::pending::<()>());
+            assert!(timeout(Duration::from_millis(20), connection).await.is_err());
+            assert_eq!((written, left.lock().len()), (bytes, bytes));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_is_told_to_whoever_speaks_next() {
+        let (peer, own) = tokio::io::duplex(1 << 10);
+        let (mut io, flushing) = batched(TokioIo::new(own));
+        write(&mut io, b"nobody reads this").await;
+        drop(peer);
+        let connection = flushing.drive(std::future::pending::<()>());
+        assert!(timeout(Duration::from_millis(20), connection).await.is_err());
+        let failed = poll_fn(|cx| Pin::new(&mut io).poll_write(cx, b"more")).await.unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[tokio::test]
