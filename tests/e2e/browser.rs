@@ -78,6 +78,18 @@ fn other_pages_and_listeners_are_not_opened() {
 }
 
 #[test]
+fn a_question_that_two_may_read_differently_is_not_answered() {
+    let setup = setup();
+    let answer = setup.tollgate.send(&question("https://shop.example").another("Host", "elsewhere.example"));
+    assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{answer:?}");
+    let mut call = Request::grpc("/grpc.health.v1.Health/Check", b"").another("Host", "elsewhere.example");
+    let answer = setup.tollgate.send(&call);
+    assert_eq!((answer.grpc_status(), answer.header("connection")), (3, Some("close")), "{answer:?}");
+    call = call.method("GET");
+    assert_eq!(setup.tollgate.send(&call).status, 400, "nothing but POST is answered as a call");
+}
+
+#[test]
 fn a_page_sees_every_answer() {
     let setup = setup();
     let origin = "https://shop.example";

@@ -321,6 +321,7 @@ fn what_a_grpc_upstream_says_reaches_an_http_sender() {
         (retry(14), 503, "full", Some("7")),
         (Reply::grpc_status(14, "no org id"), 503, "operator", Some("5")),
         (Reply::grpc_status(15, "lost"), 503, "lost", Some("5")),
+        (Reply::grpc_status(42, "new"), 500, "new", None),
         (Reply::grpc_status(16, "who"), 503, "operator", Some("5")),
         // Not from a gRPC server.
         (http(200), 502, "did not answer properly", Some("5")),
@@ -332,6 +333,12 @@ fn what_a_grpc_upstream_says_reaches_an_http_sender() {
         assert_eq!(answer.status, status, "{words}: {answer:?}");
         assert!(answer.status_message().contains(words), "{words}: {}", answer.status_message());
         assert_eq!(answer.header("retry-after"), retry_after, "{words}");
+    }
+    // Taken, whatever else it says or does not.
+    let long = Reply { body: vec![7; 300 << 10], ..Reply::grpc(b"") };
+    for taken in [Reply::grpc_status(0, ""), Reply { body: b"no frame".to_vec(), ..Reply::grpc(b"") }, long] {
+        upstream.reply(taken);
+        assert_eq!(tollgate.send(&post()).status, 200);
     }
     upstream.reply(Reply::grpc(b"\x0a\x0b\x08\x03\x12\x07too old"));
     let answer = tollgate.send(&post());

@@ -179,6 +179,33 @@ fn a_translation_is_as_large_as_a_batch_may_be_and_no_larger() {
 }
 
 #[test]
+fn what_an_upstream_takes_is_measured_by_what_it_gets() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let tollgate = door(&upstream, "encoding = \"protobuf\"\nlimits = { body = 150 }");
+    let records = |count: usize| {
+        let records = vec!["{}"; count].join(",");
+        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#)
+    };
+    let send = |json: &str| tollgate.send(&Request::json("/v1/logs", json).by_shop());
+    let shrinks = records(60);
+    assert!(shrinks.len() > 150);
+    assert_eq!(send(&shrinks).status, 200);
+    assert_eq!(upstream.last().body.len(), 124);
+    assert_eq!(send(&records(100)).status, 413);
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
+fn what_would_be_lost_as_a_whole_is_refused() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let tollgate = door(&upstream, "encoding = \"protobuf\"");
+    let json = r#"{"resourceLogs":[{"instrumentationLibraryLogs":[{"logRecords":[{}]}]}]}"#;
+    let answer = tollgate.send(&Request::json("/v1/logs", json).by_shop());
+    assert_eq!(answer.status, 400);
+    assert!(answer.status_message().contains("no record"), "{}", answer.text());
+}
+
+#[test]
 fn profiles_are_not_translated() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = door(&upstream, "encoding = \"protobuf\"");

@@ -116,10 +116,12 @@ fn judge_grpc(status: &grpc::Status, answer: &Answer) -> Outcome {
     let retry_after = status.retry_after.map(|wait| wait.min(RETRY_AFTER_MAX));
     let busy = |status, message| Outcome::Busy { status, retry_after, message };
     match status.code {
-        OK => match grpc::message(&answer.head.headers, &answer.body) {
-            Some(message) => Outcome::Delivered(PartialSuccess::read(Encoding::Protobuf, &message)),
-            None => Outcome::Broken("the answer has no message".to_owned()),
-        },
+        // What cannot be read is full success too: the status said that the batch was taken.
+        OK => {
+            let message = grpc::message(&answer.head.headers, &answer.body);
+            let partial = message.and_then(|message| PartialSuccess::read(Encoding::Protobuf, &message));
+            Outcome::Delivered(partial)
+        }
         // The words of grpc-go, and of others after it.
         RESOURCE_EXHAUSTED if words.contains("larger than max") => Outcome::TooLarge,
         RESOURCE_EXHAUSTED if retry_after.is_some() => busy(StatusCode::TOO_MANY_REQUESTS, words),
@@ -130,14 +132,16 @@ fn judge_grpc(status: &grpc::Status, answer: &Answer) -> Outcome {
         }
         DEADLINE_EXCEEDED => busy(StatusCode::GATEWAY_TIMEOUT, words),
         NOT_FOUND | PERMISSION_DENIED | UNAUTHENTICATED | UNIMPLEMENTED => Outcome::Misconfigured(words),
-        UNKNOWN | INTERNAL => Outcome::Failed(words),
-        // INVALID_ARGUMENT, ALREADY_EXISTS, FAILED_PRECONDITION, RESOURCE_EXHAUSTED for good
-        _ => Outcome::Rejected(words),
+        INVALID_ARGUMENT | ALREADY_EXISTS | FAILED_PRECONDITION | RESOURCE_EXHAUSTED => {
+            Outcome::Rejected(words)
+        }
+        // UNKNOWN, INTERNAL, and what the protocol does not know: UNKNOWN too
+        _ => Outcome::Failed(words),
     }
 }
 
-/// Reads an upstream's answer. Each line stands in the table "What the upstreams answer" of the
-/// documentation; the words are those of real ones.
+/// Reads an upstream's answer. Each line stands in the table "What the destination said" of
+/// docs/senders.md; the words are those of real ones.
 fn judge(parts: &Parts, body: &[u8], encoding: Encoding) -> Outcome {
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if parts.status.is_success() {

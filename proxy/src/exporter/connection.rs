@@ -10,7 +10,7 @@ use crate::{
     otlp::Chunks,
     telemetry,
 };
-use http::{HeaderMap, Request, Uri, header, uri::Scheme};
+use http::{HeaderMap, HeaderValue, Request, Uri, header, uri::Scheme};
 use http_body::Body;
 use hyper::{
     body::Incoming,
@@ -45,6 +45,8 @@ const IDLE_MAX: usize = 128;
 const SHARDS: usize = 16;
 /// How much of an answer is read. An `Export*ServiceResponse` is far smaller.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
+/// How much more of it is read and not kept, for what comes behind.
+const ANSWER_BYTES_IGNORED: usize = 4 << 20;
 /// Dead HTTP/2 connections are found out by pings, also while idle: the next request would have to
 /// wait for two of them otherwise.
 const PING: Duration = Duration::from_secs(20);
@@ -201,6 +203,7 @@ impl Pool {
     ) -> Result<Answer, Failure> {
         match connected {
             Connected::Http1(mut connection) => {
+                address_http1(&mut request, config);
                 let answer = connection.exchange(request).await?;
                 if poll_fn(|cx| Poll::Ready(connection.is_reusable(cx))).await {
                     let mut idle = self.idle().lock();
@@ -318,6 +321,20 @@ fn address_http2(request: &mut Request<Chunks>, config: &Config) {
     *request.uri_mut() = Uri::from_parts(target).unwrap_or_default();
 }
 
+/// After an attempt in HTTP/2 that came to nothing.
+fn address_http1(request: &mut Request<Chunks>, config: &Config) {
+    if request.headers().contains_key(header::HOST) {
+        return;
+    }
+    if let Ok(host) = HeaderValue::from_str(config.host.as_str()) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let path = request.uri().path_and_query().cloned();
+    if let Some(path) = path {
+        *request.uri_mut() = Uri::from(path);
+    }
+}
+
 /// Finds the name's addresses, and the first of them that can be connected to.
 async fn dial(config: &Config, deadline: Instant) -> io::Result<TcpStream> {
     let addresses = tokio::net::lookup_host((config.address.as_str(), config.port)).await?;
@@ -356,7 +373,7 @@ async fn handshake_http2(io: Io) -> hyper::Result<http2::SendRequest<Chunks>> {
 }
 
 /// What drives an HTTP/2 connection. The first future that hyper has spawned is the connection's own, while
-/// it shakes hands; the others are bodies.
+/// it shakes hands; the others are bodies and those who wait for answers.
 #[derive(Clone)]
 struct Driver(Arc<Mutex<Option<Flushing<Io>>>>);
 
@@ -447,6 +464,8 @@ fn drive(connection: &mut Driven, cx: &mut Context<'_>) {
 #[derive(Default)]
 struct Collected {
     bytes: Vec<u8>,
+    /// How many more there were.
+    ignored: usize,
     trailers: Option<HeaderMap>,
 }
 
@@ -459,8 +478,13 @@ impl Collected {
                 Some(Ok(frame)) => frame,
             };
             match frame.into_data() {
-                // What matters of an answer stands at its beginning.
-                Ok(data) if self.bytes.len() + data.len() > ANSWER_BYTES_MAX => return Poll::Ready(Ok(())),
+                // What matters of an answer stands at its beginning, and in its trailers.
+                Ok(data) if self.bytes.len() + data.len() > ANSWER_BYTES_MAX => {
+                    self.ignored += data.len();
+                    if self.ignored > ANSWER_BYTES_IGNORED {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
                 Ok(data) => self.bytes.extend_from_slice(&data),
                 Err(frame) => self.trailers = frame.into_trailers().ok(),
             }

@@ -232,7 +232,9 @@ impl Exporter {
     }
 
     fn request(&self, export: Export<'_>, media_type: HeaderValue) -> Request<Chunks> {
-        let mut headers = HeaderMap::with_capacity(export.headers.len() + self.config.headers.len() + 4);
+        let mut headers = HeaderMap::with_capacity(
+            (export.headers.len() + self.config.headers.len() + 4).min(HEADERS_USUAL),
+        );
         let named = named_by_connection(export.headers);
         for (name, value) in export.headers {
             if is_for_upstreams(name)
@@ -259,6 +261,10 @@ impl Exporter {
     }
 }
 
+/// Room that is made for headers at once: far more than any sender has. A map panics at more than some
+/// thousand; it grows where it has to.
+const HEADERS_USUAL: usize = 64;
+
 /// What a sender says to its next hop, to a tunnel on the way or about itself is not for an
 /// upstream; nor is a tenant's name, which is ours to set.
 fn is_for_upstreams(name: &HeaderName) -> bool {
@@ -280,9 +286,11 @@ fn is_for_upstreams(name: &HeaderName) -> bool {
     ];
     const OF_THE_SENDER: [HeaderName; 4] =
         [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, header::FORWARDED];
-    const OTHERS: [&str; 7] = [
+    const OTHERS: [&str; 9] = [
         "cdn-loop",
         "keep-alive",
+        "origin",
+        "referer",
         "proxy-connection",
         "true-client-ip",
         "x-real-ip",
@@ -296,6 +304,8 @@ fn is_for_upstreams(name: &HeaderName) -> bool {
         || OTHERS.contains(&text)
         || text.starts_with("cf-")
         || text.starts_with("x-forwarded-")
+        || text.starts_with("sec-")
+        || text.starts_with("access-control-")
         || text.starts_with("grpc-"))
 }
 

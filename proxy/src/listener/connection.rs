@@ -35,6 +35,9 @@ use std::{
 const STREAM_WINDOW: u32 = 256 << 10;
 /// What h2 may buffer for a whole connection: 1 MiB carries 20 MB/s over a 50 ms path.
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// The largest frame that is taken. Four times the usual: senders that ask (those of Java, Python, C++ and
+/// Rust do, those of Go do not) bring most batches in one or two.
+const FRAME_BYTES: u32 = 64 << 10;
 /// Streams that a peer reset before they were accepted; more ends the connection (rapid reset,
 /// CVE-2023-44487).
 const PENDING_RESETS: usize = 20;
@@ -377,6 +380,7 @@ fn http2_builder(limits: &Limits, streams: Streams) -> http2::Builder<Streams> {
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_frame_size(FRAME_BYTES)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
     builder

@@ -255,7 +255,7 @@ impl Answers {
         request_id: HeaderValue,
     ) -> Response<AnswerBody> {
         let body = match encoding {
-            Encoding::Protobuf => status_protobuf(refusal, refusal.code(), None),
+            Encoding::Protobuf => status_protobuf(refusal, &refusal.message(), refusal.code(), None),
             Encoding::Json => status_json(refusal),
         };
         let mut response = self.http(refusal.status(), encoding, body, request_id);
@@ -289,10 +289,18 @@ impl Answers {
         let code = refusal.grpc_code();
         let mut response = self.grpc(AnswerBody::default(), request_id);
         let headers = response.headers_mut();
-        let details = status_protobuf(refusal, code, refusal.retry_after());
-        grpc::Status::write(headers, code, &refusal.message(), &details);
-        if matches!(refusal, Refusal::ContentEncoding(_)) {
-            headers.insert(grpc::ACCEPT_ENCODING, COMPRESSIONS);
+        let message = refusal.message();
+        let message = &message[..message.floor_char_boundary(grpc::MESSAGE_BYTES_MAX)];
+        let details = status_protobuf(refusal, message, code, refusal.retry_after());
+        grpc::Status::write(headers, code, message, &details);
+        match refusal {
+            Refusal::ContentEncoding(_) => {
+                headers.insert(grpc::ACCEPT_ENCODING, COMPRESSIONS);
+            }
+            Refusal::BadHead(_) => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
         }
         response
     }
@@ -338,8 +346,7 @@ fn violation(refusal: &Refusal) -> Option<&'static str> {
 }
 
 /// `google.rpc.Status`; with `retry_after`, a `google.rpc.RetryInfo` among its details.
-fn status_protobuf(refusal: &Refusal, code: u32, retry_after: Option<Duration>) -> Bytes {
-    let message = refusal.message();
+fn status_protobuf(refusal: &Refusal, message: &str, code: u32, retry_after: Option<Duration>) -> Bytes {
     let mut status = Vec::with_capacity(message.len() + 16);
     put_number(&mut status, 1, u64::from(code));
     put_bytes(&mut status, 2, message.as_bytes());

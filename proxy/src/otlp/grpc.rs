@@ -16,7 +16,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, request::Parts};
 use std::{borrow::Cow, time::Duration};
 
 /// The media type of requests and answers.
@@ -36,8 +36,9 @@ const PREFIX_BYTES: usize = 5;
 /// A message of an answer: a partial success with its words. The exporter reads it and keeps its time.
 const ANSWER_LIMITS: BodyLimits =
     BodyLimits { wire: 256 << 10, decompressed: 256 << 10, timeout: Duration::MAX };
-/// Longest message of a status that is sent: a peer may refuse heads of more than 8 KiB.
-const MESSAGE_BYTES_MAX: usize = 1024;
+/// Longest message of a status that is sent: a peer may refuse heads of more than 8 KiB, and it stands there
+/// twice.
+pub const MESSAGE_BYTES_MAX: usize = 1024;
 /// Binary headers are base64, with padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -55,8 +56,10 @@ pub mod code {
     pub const INVALID_ARGUMENT: u32 = 3;
     pub const DEADLINE_EXCEEDED: u32 = 4;
     pub const NOT_FOUND: u32 = 5;
+    pub const ALREADY_EXISTS: u32 = 6;
     pub const PERMISSION_DENIED: u32 = 7;
     pub const RESOURCE_EXHAUSTED: u32 = 8;
+    pub const FAILED_PRECONDITION: u32 = 9;
     pub const ABORTED: u32 = 10;
     pub const OUT_OF_RANGE: u32 = 11;
     pub const UNIMPLEMENTED: u32 = 12;
@@ -164,7 +167,9 @@ pub fn write_timeout(left: Duration) -> HeaderValue {
         millis @ ..=99_999_999 => format!("{millis}m"),
         millis => format!("{}S", (millis / 1000).min(99_999_999)),
     };
-    HeaderValue::try_from(text).expect("invariant: digits and a letter are a header value")
+    let mut value = HeaderValue::try_from(text).expect("invariant: digits and a letter are a header value");
+    value.set_sensitive(true); // no other call has it: HPACK need not remember it
+    value
 }
 
 /// A status as gRPC has it: `google.rpc.Status`, of the details those that matter here.
@@ -252,12 +257,8 @@ pub fn put_retry_info(out: &mut Vec<u8>, field: u64, wait: Duration) {
 
 /// The protocol's Percent-Encoded: what is not printable ASCII, and the percent sign.
 fn percent_encode(message: &str) -> HeaderValue {
-    let mut end = message.len().min(MESSAGE_BYTES_MAX);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    let mut encoded = String::with_capacity(end);
-    for byte in message[..end].bytes() {
+    let mut encoded = String::with_capacity(message.len());
+    for byte in message.bytes() {
         match byte {
             b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
             _ => encoded.push_str(&format!("%{byte:02X}")),
@@ -294,6 +295,11 @@ fn percent_decode(value: &[u8]) -> String {
 
 /// The path of `grpc.health.v1.Health/Check`.
 pub const HEALTH_PATH: &str = "/grpc.health.v1.Health/Check";
+/// Whether it is one.
+pub fn is_health_check(head: &Parts) -> bool {
+    head.uri.path() == HEALTH_PATH && head.version == Version::HTTP_2 && head.method == Method::POST
+}
+
 /// Longest body of a health check: room for any service's name.
 pub const HEALTH_BYTES_MAX: u64 = 256;
 

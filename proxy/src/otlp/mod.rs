@@ -28,7 +28,7 @@ pub use document::Document;
 pub use json::{Leniencies, Leniency, count_records, to_json, to_protobuf};
 pub use misposted::{is_known, misposted};
 pub use refusal::Refusal;
-pub use route::{Doors, Route, protocol_of, route};
+pub use route::{Doors, Route, check_framing, protocol_of, route};
 
 use std::fmt;
 

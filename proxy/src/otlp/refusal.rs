@@ -202,7 +202,8 @@ impl Refusal {
                     .into()
             }
             ContentEncoding(other) => {
-                format!("unknown Content-Encoding {other:?}: use gzip, zstd, deflate or none").into()
+                format!("unknown compression {other:?} (Content-Encoding): use gzip, zstd, deflate or none")
+                    .into()
             }
             BadHead(what) => format!("the request cannot be read safely: {what}").into(),
             Malformed(what) => what.clone().into(),

@@ -30,8 +30,10 @@ pub struct Route<'a> {
 
 /// What a request is answered in, as far as its `Content-Type` tells; JSON where it tells nothing,
 /// because a person may be reading.
-pub fn protocol_of(headers: &HeaderMap) -> Protocol {
-    match content_type(headers) {
+pub fn protocol_of(head: &Parts) -> Protocol {
+    match content_type(&head.headers) {
+        // Nothing else is a call, nor answered as one.
+        Some(Ok(Protocol::Grpc)) if head.method != Method::POST => Protocol::Http(Encoding::Json),
         Some(Ok(protocol)) => protocol,
         Some(Err(other)) if other.contains("proto") => Protocol::Http(Encoding::Protobuf),
         _ => Protocol::Http(Encoding::Json),
@@ -41,9 +43,8 @@ pub fn protocol_of(headers: &HeaderMap) -> Protocol {
 /// Reads the head. Absolute request targets (`POST http://host/v1/logs`) are taken by their path.
 ///
 /// # Errors
-/// The refusal for another path, method, media type or compression, or a head that cannot be right.
+/// The refusal for another path, method, media type or compression, or a deadline that is none.
 pub fn route<'a>(head: &'a Parts, doors: &Doors) -> Result<Route<'a>, Refusal> {
-    check_framing(head)?;
     let path = head.uri.path();
     let content_type = content_type(&head.headers);
     if content_type == Some(Ok(Protocol::Grpc)) {
@@ -55,7 +56,7 @@ pub fn route<'a>(head: &'a Parts, doors: &Doors) -> Result<Route<'a>, Refusal> {
     }
     let protocol = match content_type {
         Some(Ok(protocol)) => protocol,
-        Some(Err(other)) => return Err(Refusal::ContentType(Some(other.to_owned()))),
+        Some(Err(other)) => return Err(Refusal::ContentType(Some(quoted(other)))),
         None => return Err(Refusal::ContentType(None)),
     };
     let compression = compression(&head.headers, &header::CONTENT_ENCODING)?;
@@ -63,14 +64,14 @@ pub fn route<'a>(head: &'a Parts, doors: &Doors) -> Result<Route<'a>, Refusal> {
 }
 
 fn grpc_route<'a>(head: &'a Parts, doors: &Doors) -> Result<Route<'a>, Refusal> {
-    if head.version != Version::HTTP_2 {
-        return Err(Refusal::GrpcWithoutHttp2);
-    }
     let path = head.uri.path();
     let hint = "gRPC has the Export methods of LogsService, TraceService and MetricsService";
     let (signal, prefix) = doors.find(path, Signal::grpc_path).ok_or(Refusal::UnknownPath(hint))?;
     if head.method != Method::POST {
         return Err(Refusal::Method(signal));
+    }
+    if head.version != Version::HTTP_2 {
+        return Err(Refusal::GrpcWithoutHttp2);
     }
     let timeout = match head.headers.get(grpc::TIMEOUT) {
         None => None,
@@ -118,8 +119,15 @@ fn hint(path: &str) -> &'static str {
     }
 }
 
-/// What hyper lets pass although two readers may understand it differently (RFC 9112, 3.2 and 6.1).
-fn check_framing(head: &Parts) -> Result<(), Refusal> {
+/// Refuses what hyper lets pass although two readers may understand it differently (RFC 9112, 3.2 and 6.1):
+/// there may be another request in it. `ambiguous_length`: its head gave two lengths.
+///
+/// # Errors
+/// [`Refusal::BadHead`], after which the connection has to end.
+pub fn check_framing(head: &Parts, ambiguous_length: bool) -> Result<(), Refusal> {
+    if ambiguous_length {
+        return Err(Refusal::BadHead("both a Content-Length and a Transfer-Encoding"));
+    }
     let hosts = head.headers.get_all(header::HOST).iter().count();
     if hosts > 1 {
         return Err(Refusal::BadHead("more than one Host header"));
@@ -152,6 +160,12 @@ fn content_type(headers: &HeaderMap) -> Option<Result<Protocol, &str>> {
     })
 }
 
+/// As much of a sender's words as it needs to recognise them.
+fn quoted(words: &str) -> String {
+    const CHARACTERS_MAX: usize = 64;
+    words.chars().take(CHARACTERS_MAX).collect()
+}
+
 /// What a header says that a body is compressed with.
 pub(super) fn compression(headers: &HeaderMap, name: &HeaderName) -> Result<Compression, Refusal> {
     let mut named = headers.get_all(name).iter();
@@ -168,7 +182,7 @@ pub(super) fn compression(headers: &HeaderMap, name: &HeaderName) -> Result<Comp
         _ if is("gzip") || is("x-gzip") => Ok(Compression::Gzip),
         _ if is("deflate") => Ok(Compression::Deflate),
         _ if is("zstd") => Ok(Compression::Zstd),
-        other => Err(Refusal::ContentEncoding(other.to_owned())),
+        other => Err(Refusal::ContentEncoding(quoted(other))),
     }
 }
 
@@ -215,7 +229,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        route(&head, &doors())
+        check_framing(&head, false)
+            .and_then(|()| route(&head, &doors()))
             .map(|route| (route.signal, route.protocol, route.compression))
             .map_err(|refusal| refusal.reason().to_owned())
     }
@@ -244,7 +259,7 @@ mod tests {
             ("POST", "/v2/logs", &[protobuf], "unknown_path"),
             ("POST", "/v1/logs", &[], "content_type"),
             ("POST", "/v1/logs", &[("content-type", "text/plain")], "content_type"),
-            ("POST", "/v1/logs", &[("content-type", "application/grpc")], "grpc_without_http2"),
+            ("POST", "/v1/logs", &[("content-type", "application/grpc")], "unknown_path"),
             ("POST", "/v1/logs", &[protobuf, ("content-encoding", "br")], "content_encoding"),
             ("POST", "/v1/logs", &[protobuf, ("content-encoding", "gzip, gzip")], "content_encoding"),
             ("POST", "/v1/logs", &[protobuf, ("host", "y")], "bad_head"),

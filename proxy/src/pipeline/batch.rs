@@ -57,7 +57,12 @@ impl Form {
             (_, Encoding::Json, Encoding::Protobuf) => {
                 let (translated, leniencies) = otlp::to_protobuf(signal, &plain.to_bytes(), limit, hold)?;
                 metrics.lenient(&leniencies);
-                protobuf(signal, translated.into())
+                let batch = protobuf(signal, translated.into())?;
+                if batch.is_nothing && leniencies.count(Leniency::UnknownField) > 0 {
+                    let what = "there is no record in it, but fields that OTLP does not know";
+                    return Err(Refusal::Malformed(what.to_owned()));
+                }
+                Ok(batch)
             }
             (_, Encoding::Json, Encoding::Json) => {
                 let json = plain.to_bytes();

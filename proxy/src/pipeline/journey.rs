@@ -93,7 +93,10 @@ impl<'a> Journey<'a> {
     }
 
     pub(super) fn request_id(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.id).expect("invariant: hexadecimal digits are a header value")
+        let id = HeaderValue::from_bytes(&self.id);
+        let mut id = id.expect("invariant: hexadecimal digits are a header value");
+        id.set_sensitive(true); // no other request has it: HPACK need not remember it
+        id
     }
 
     pub(super) fn client(&mut self, client: Client, headers: &HeaderMap) {
@@ -156,6 +159,7 @@ impl<'a> Journey<'a> {
         self.outcome = match refusal {
             None if self.upstream.is_some() => telemetry::Outcome::Delivered,
             None => telemetry::Outcome::Answered,
+            Some(Refusal::Late) => telemetry::Outcome::Failed,
             Some(refusal) if self.upstream.is_some() && refusal.is_passing() => telemetry::Outcome::Failed,
             Some(_) => telemetry::Outcome::Refused,
         };

@@ -6,6 +6,7 @@
 
 mod batch;
 mod config;
+mod intake;
 mod journey;
 mod scrape;
 mod state;
@@ -16,24 +17,22 @@ pub use state::{Build, BuildError, Shared, State};
 
 use crate::{
     admission,
+    client::Client,
     exporter::{self, Export, Outcome},
     listener::{Body, Connection, Peer, Service},
     otlp::{
-        self, AnswerBody, BodyLimits, Compression, Doors, EmptyBody, Encoding, PartialSuccess, Pieces,
-        Protocol, Refusal, Signal, cors::Allowed, grpc,
+        self, AnswerBody, BodyLimits, Compression, Doors, EmptyBody, PartialSuccess, Pieces, Protocol,
+        Refusal, Route, Signal, cors::Allowed, grpc,
     },
     telemetry::events,
     tenant,
 };
 use batch::Form;
-use http::{HeaderValue, Request, Response, Version, header};
-use http_body::Body as _;
+use http::{HeaderValue, Request, Response, header, request::Parts};
+use intake::{Intake, Received};
 use journey::Journey;
 use state::{Tenant, Upstream};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 /// What a listener's requests pass through.
 pub struct Door {
@@ -60,15 +59,22 @@ impl Service for Door {
         ambiguous_length: bool,
     ) -> Response<AnswerBody> {
         let mut journey = Journey::begin(&self.state, &self.config, &request);
-        let headers = request.headers();
-        let protocol = otlp::protocol_of(headers);
-        let page = self.config.cors.allowed(headers);
-        let mut response = if protocol == Protocol::Grpc && request.uri().path() == grpc::HEALTH_PATH {
-            self.health(request, connection, &mut journey).await
-        } else if let Some(page) = page.as_ref().filter(|page| page.only_asks(request.method(), headers)) {
-            self.permit(page, &request, connection.peer, &mut journey)
-        } else {
-            self.export(request, connection.peer, ambiguous_length, protocol, &mut journey).await
+        let (head, body) = request.into_parts();
+        let client = self.config.client.identify(connection.peer, &head.headers);
+        journey.client(client, &head.headers);
+        let page = self.config.cors.allowed(&head.headers);
+        let mut response = match otlp::check_framing(&head, ambiguous_length) {
+            Err(refusal) => self.answer(&head, Err(refusal), &mut journey),
+            Ok(()) if grpc::is_health_check(&head) => {
+                self.health(body, !connection.drains(), &mut journey).await
+            }
+            Ok(()) => match page.as_ref().filter(|page| page.only_asks(&head.method, &head.headers)) {
+                Some(page) => self.permit(page, &head, &mut journey),
+                None => {
+                    let done = self.forward(&head, body, client, &mut journey).await;
+                    self.answer(&head, done, &mut journey)
+                }
+            },
         };
         if let Some(page) = page {
             page.expose(response.headers_mut());
@@ -88,113 +94,32 @@ struct Done {
 }
 
 impl Door {
-    /// A batch, and its answer in the sender's own protocol.
-    async fn export<'a>(
-        &'a self,
-        request: Request<Body>,
-        peer: Peer,
-        ambiguous_length: bool,
-        protocol: Protocol,
-        journey: &mut Journey<'a>,
-    ) -> Response<AnswerBody> {
-        let done = self.forward(request, peer, ambiguous_length, journey).await;
-        let answers = &self.state.answers;
-        let request_id = journey.request_id();
-        let response = match &done {
-            Ok(Done { signal, partial }) => answers.success(*signal, protocol, partial.as_ref(), request_id),
-            Err(refusal) => answers.refusal(refusal, protocol, request_id),
-        };
-        journey.end(protocol, done.as_ref().err());
-        response
-    }
-
     /// One request from its head to what became of it.
     async fn forward<'a>(
         &'a self,
-        request: Request<Body>,
-        peer: Peer,
-        ambiguous_length: bool,
+        head: &Parts,
+        body: Body,
+        client: Client,
         journey: &mut Journey<'a>,
     ) -> Result<Done, Refusal> {
-        let (head, mut body) = request.into_parts();
-
-        // Who is calling, and what for.
-        let client = self.config.client.identify(peer, &head.headers);
-        journey.client(client, &head.headers);
-        if ambiguous_length {
-            return Err(Refusal::BadHead("both a Content-Length and a Transfer-Encoding"));
-        }
-        let route = otlp::route(&head, &self.doors)?;
+        // What for, and whose it is. Nothing of the body is kept before this is known.
+        let route = otlp::route(head, &self.doors)?;
         let signal = route.signal;
         journey.route(&route);
-
-        // Whose it is. Nothing of the body is kept before this is known.
-        let from_proxy = |name: &str| client.through_proxy.then(|| head.headers.get(name)).flatten();
-        let attempt = tenant::Attempt {
-            authorization: head.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes),
-            address: address(client.address),
-            cf_worker: from_proxy("cf-worker").map(HeaderValue::as_bytes),
-            path_prefix: route.prefix,
-            listener: &self.config.listener,
-        };
-        let known = self.state.tenants.authenticate(&attempt).await?;
-        let tenant = self.state.tenant(&known.tenant).ok_or(Refusal::BadCredentials)?;
-        journey.tenant(tenant, known);
+        let tenant = self.authenticate(head, client, &route, journey).await?;
         let upstream = tenant.upstream(signal).ok_or(Refusal::NoUpstream(signal))?;
 
-        // May it come in. What is announced is reserved before a byte of it is read.
-        let announced = body.size_hint().exact();
-        let patience = self.config.answer_within.into_iter().chain(route.timeout).min();
-        let deadline = patience.map(|limit| journey.began() + limit);
-        let left = time_left(deadline)?;
-        let room = admission::bytes_max(&tenant.gate, &upstream.gate, &self.state.all);
-        let limits = BodyLimits {
-            wire: tenant.config.limits.body.min(room),
-            decompressed: tenant.config.limits.decompressed,
-            timeout: left.map_or(self.config.body_timeout, |left| left.min(self.config.body_timeout)),
-        };
-        if let Some(announced) = announced {
-            limits.check(announced)?;
-            if upstream.form_of(route.protocol.encoding(), route.compression).1 == route.compression {
-                upstream.check_size(announced)?;
-            }
-        }
-        let mut permit = admission::admit(&tenant.gate, &upstream.gate, &self.state.all, announced)?;
-
-        // Read, check, count. Each piece is charged as it comes, whatever becomes of the rest.
-        let mut arrived = 0;
-        // What is looked into only here and there may stay in the pieces that it comes in.
-        let pieces = match (route.protocol.encoding(), route.compression) {
-            (Encoding::Protobuf, Compression::Identity) if head.version == Version::HTTP_2 => Pieces::Http2,
-            (Encoding::Protobuf, Compression::Identity) => Pieces::Http1,
-            _ => Pieces::Joined,
-        };
-        let read = otlp::read(&mut body, &limits, pieces, |total| {
-            permit.charge(total - arrived);
-            arrived = total;
-            Ok(permit.reserve(total)?)
-        });
-        let wire = read.await;
-        journey.read(arrived);
-        let wire = wire.map_err(|refusal| match refusal {
-            Refusal::BodyTimeout(_) if route.timeout.is_some() => {
-                time_left(deadline).err().unwrap_or(refusal)
-            }
-            refusal => refusal,
-        })?;
-        if wire.is_empty() {
+        // May it come in, and what is it.
+        let state = &self.state;
+        let mut intake =
+            Intake::admit(&self.config, state, (tenant, upstream), &route, &body, journey.began())?;
+        let Some(received) = intake.receive(body, head.version, journey).await? else {
             // Where cloudflared loses a body, it says that there is none; an empty one in chunks is whole.
-            let through_cloudflared = announced == Some(0) && from_proxy("cf-ray").is_some();
+            let through_cloudflared =
+                intake.announced == Some(0) && client.through_proxy && head.headers.contains_key("cf-ray");
             return self.empty(&route, through_cloudflared, tenant);
-        }
-        let (wire, came) = match route.protocol {
-            Protocol::Http(_) => (wire, route.compression),
-            Protocol::Grpc => grpc::unframe(wire, route.compression)?,
         };
-        let held = wire.len() as u64;
-        let limits =
-            BodyLimits { decompressed: limits.decompressed.min(room.saturating_sub(held)), ..limits };
-        let plain = otlp::inflate(came, &wire, &limits, |total| Ok(permit.reserve(held + total)?))?;
+        let Received { wire, compression: came, plain } = received;
         let encoding = route.protocol.encoding();
         if let Some(found) = otlp::misposted(signal, encoding, &plain) {
             return Err(Refusal::Misposted { declared: signal, found });
@@ -204,10 +129,8 @@ impl Door {
         let (protocol, compression) = upstream.form_of(encoding, came);
         let form = Form { signal, came: encoding, wanted: protocol.encoding() };
         let inflated = plain.len();
-        let held = held + inflated as u64;
-        let room = limits.decompressed.min(room.saturating_sub(held));
-        let hold = |total| Ok(permit.reserve(held + total)?);
-        let batch = form.decode(plain, room, hold, &tenant.metrics)?;
+        let more_max = intake.more_max();
+        let batch = form.decode(plain, more_max, |more| intake.hold(more), &tenant.metrics)?;
         journey.decoded(inflated, batch.records);
         if batch.is_nothing {
             return Ok(Done { signal, partial: None }); // Loki would refuse it
@@ -224,7 +147,7 @@ impl Door {
         };
         drop(batch.message); // what was inflated is not kept while the upstream takes its time
         upstream.check_size(body.len() as u64)?;
-        time_left(deadline)?;
+        intake.in_time()?;
         let export = Export {
             signal,
             protocol,
@@ -233,36 +156,62 @@ impl Door {
             headers: &head.headers,
             tenant_headers: &tenant.config.upstream_headers,
             request_id: journey.request_id(),
-            deadline,
+            deadline: intake.deadline,
         };
         let outcome = journey.export(upstream, export).await;
-        Ok(Done { signal, partial: reply(outcome, upstream)? })
+        Ok(Done { signal, partial: reply(outcome, upstream, route.timeout.is_some())? })
+    }
+
+    /// Whose request it is.
+    async fn authenticate<'a>(
+        &'a self,
+        head: &Parts,
+        client: Client,
+        route: &Route<'_>,
+        journey: &mut Journey<'a>,
+    ) -> Result<&'a Tenant, Refusal> {
+        let worker = client.through_proxy.then(|| head.headers.get("cf-worker")).flatten();
+        let attempt = tenant::Attempt {
+            authorization: head.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes),
+            address: address(client.address),
+            cf_worker: worker.map(HeaderValue::as_bytes),
+            path_prefix: route.prefix,
+            listener: &self.config.listener,
+        };
+        let known = self.state.tenants.authenticate(&attempt).await?;
+        let tenant = self.state.tenant(&known.tenant).ok_or(Refusal::BadCredentials)?;
+        journey.tenant(tenant, known);
+        Ok(tenant)
+    }
+
+    /// What became of a request, in the sender's own protocol.
+    fn answer(
+        &self,
+        head: &Parts,
+        done: Result<Done, Refusal>,
+        journey: &mut Journey<'_>,
+    ) -> Response<AnswerBody> {
+        let protocol = otlp::protocol_of(head);
+        let answers = &self.state.answers;
+        let request_id = journey.request_id();
+        let response = match &done {
+            Ok(Done { signal, partial }) => answers.success(*signal, protocol, partial.as_ref(), request_id),
+            Err(refusal) => answers.refusal(refusal, protocol, request_id),
+        };
+        journey.end(protocol, done.as_ref().err());
+        response
     }
 
     /// Tells a browser that the page may send. It asks without credentials, so anybody may.
-    fn permit(
-        &self,
-        page: &Allowed,
-        request: &Request<Body>,
-        peer: Peer,
-        journey: &mut Journey<'_>,
-    ) -> Response<AnswerBody> {
-        journey.client(self.config.client.identify(peer, request.headers()), request.headers());
+    fn permit(&self, page: &Allowed, head: &Parts, journey: &mut Journey<'_>) -> Response<AnswerBody> {
         let mut response = self.state.answers.no_content(journey.request_id());
-        page.permit(request.headers(), response.headers_mut());
+        page.permit(&head.headers, response.headers_mut());
         journey.answered(response.status());
         response
     }
 
     /// Answers a health check: of anybody, since it says no more than that the socket is open.
-    async fn health(
-        &self,
-        request: Request<Body>,
-        connection: &Connection,
-        journey: &mut Journey<'_>,
-    ) -> Response<AnswerBody> {
-        let (head, body) = request.into_parts();
-        journey.client(self.config.client.identify(connection.peer, &head.headers), &head.headers);
+    async fn health(&self, body: Body, is_serving: bool, journey: &mut Journey<'_>) -> Response<AnswerBody> {
         let limits = BodyLimits {
             wire: grpc::HEALTH_BYTES_MAX,
             decompressed: grpc::HEALTH_BYTES_MAX,
@@ -271,7 +220,7 @@ impl Door {
         let read = otlp::read(body, &limits, Pieces::Joined, |_| Ok(())).await;
         let answer = read.and_then(|framed| {
             let (message, _) = grpc::unframe(framed, Compression::Identity)?;
-            grpc::health(&message.to_bytes(), !connection.drains()).ok_or(Refusal::UnknownService)
+            grpc::health(&message.to_bytes(), is_serving).ok_or(Refusal::UnknownService)
         });
         journey.end(Protocol::Grpc, answer.as_ref().err());
         match answer {
@@ -304,14 +253,13 @@ impl Door {
     }
 }
 
-/// How long somebody waits yet for the answer; `None`: as long as it takes.
-fn time_left(deadline: Option<Instant>) -> Result<Option<Duration>, Refusal> {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    if left == Some(Duration::ZERO) { Err(Refusal::Late) } else { Ok(left) }
-}
-
-/// What the sender is told of what the upstream said.
-fn reply(outcome: Outcome, upstream: &Upstream) -> Result<Option<PartialSuccess>, Refusal> {
+/// What the sender is told of what the upstream said. A sender that gave the upstream little time has
+/// nothing to complain of.
+fn reply(
+    outcome: Outcome,
+    upstream: &Upstream,
+    is_impatient: bool,
+) -> Result<Option<PartialSuccess>, Refusal> {
     let name = upstream.name();
     match outcome {
         Outcome::Delivered(partial) => Ok(partial),
@@ -333,6 +281,7 @@ fn reply(outcome: Outcome, upstream: &Upstream) -> Result<Option<PartialSuccess>
             upstream.complaint.log(|| events::upstream_broken(name, &why));
             Err(Refusal::UpstreamBroken)
         }
+        Outcome::Timeout if is_impatient => Err(Refusal::UpstreamTimeout),
         Outcome::Timeout => {
             upstream.complaint.log(|| events::upstream_timed_out(name));
             Err(Refusal::UpstreamTimeout)

@@ -200,6 +200,12 @@ impl Upstream {
         if bytes > limit { Err(Refusal::TooLargeForUpstream(Some(limit))) } else { Ok(()) }
     }
 
+    /// Whether a batch in this encoding and compression leaves as it came.
+    pub(super) fn keeps(&self, encoding: Encoding, compression: Compression) -> bool {
+        let (protocol, leaves) = self.form_of(encoding, compression);
+        protocol.encoding() == encoding && leaves == compression
+    }
+
     /// What a batch in this encoding and compression leaves in.
     pub(super) fn form_of(&self, encoding: Encoding, compression: Compression) -> (Protocol, Compression) {
         self.exporter.form_of(encoding, compression)

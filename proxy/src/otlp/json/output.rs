@@ -64,6 +64,10 @@ impl<'h> Output<'h> {
     /// Asks for so many bytes beside the output, until [`Output::release`] gives them back.
     pub(super) fn hold_beside(&mut self, bytes: usize) -> Result<(), Full> {
         self.beside += bytes;
+        if self.bytes.len().saturating_add(self.beside) > self.limit {
+            self.refusal = Some(self.too_large());
+            return Err(Full);
+        }
         self.ask(self.bytes.capacity())
     }
 
