@@ -16,7 +16,6 @@ mod json;
 mod misposted;
 mod refusal;
 mod route;
-
 mod schema;
 mod wire;
 

@@ -330,10 +330,11 @@ impl Reader<'_, '_> {
     fn begin(&mut self, field: &Field) -> Result<Begun, Full> {
         self.output.room(TAG_BYTES_MAX + VARINT_BYTES_MAX)?;
         put_tag(&mut self.output.bytes, field, WireType::Len);
-        let width = match self.depth {
-            // Mostly there is one resource with one scope, and all that is left is in them.
-            0 | 1 => varint_bytes(self.json.left() as u64 / 8 * 5),
-            2 => 2, // records have some hundred bytes
+        let width = match (self.depth, self.values_open) {
+            // Mostly there is one resource with one scope, and all that is left is in them. So it is where
+            // values are deep inside each other, and each of them would move all that is in it.
+            (0 | 1, _) | (_, 3..) => varint_bytes(self.json.left() as u64 / 8 * 5),
+            (2, _) => 2, // records have some hundred bytes
             _ => 1,
         };
         self.output.bytes.extend_from_slice(&[0; VARINT_BYTES_MAX][..width]);

@@ -282,7 +282,7 @@ impl Writer<'_> {
                 })?;
                 self.json(text)
             }
-            (Kind::Bytes, Value::Bytes(bytes)) => self.json(&STANDARD.encode(bytes)),
+            (Kind::Bytes, Value::Bytes(bytes)) => self.base64(bytes),
             (Kind::Id(_), Value::Bytes(bytes)) => self.hex(bytes),
             (Kind::Bool, Value::Number(number)) => self.json(&(number != 0)),
             (Kind::Double, Value::Fixed64(bits)) => self.double(f64::from_bits(bits)),
@@ -344,6 +344,19 @@ impl Writer<'_> {
         bytes.push(b'"');
         bytes.extend(id.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| DIGITS[half as usize]));
         bytes.push(b'"');
+        Ok(())
+    }
+
+    fn base64(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let length = bytes.len().div_ceil(3).saturating_mul(4);
+        self.output.room(length.saturating_add(2))?;
+        let output = &mut self.output.bytes;
+        output.push(b'"');
+        let start = output.len();
+        output.resize(start + length, 0);
+        let written = STANDARD.encode_slice(bytes, &mut output[start..]).unwrap_or(0);
+        output.truncate(start + written);
+        output.push(b'"');
         Ok(())
     }
 
