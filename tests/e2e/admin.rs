@@ -3,6 +3,7 @@
 use crate::kit::{
     Behaviour, Connection, Folder, Request, Tollgate, Upstream, log_request,
     tls::{Authority, hello},
+    with,
 };
 use std::{
     collections::BTreeMap,
@@ -155,7 +156,7 @@ fn documented() -> BTreeMap<String, String> {
 #[test]
 fn the_metrics_are_exactly_those_that_are_documented() {
     let upstream = Upstream::start(Behaviour::ok());
-    let config = config(&upstream)
+    let config = with(&config(&upstream), "upstream.collector", "encoding = \"protobuf\"")
         + "[listener.unix]\nbind = \"unix:$DIR/otlp.sock\"\ntrusted_proxies = [\"unix\"]\nanswer_within = \"85s\"\n";
     let folder = Folder::create();
     let certificate = Authority::create().issue(&["edge.example.com"]);
@@ -165,6 +166,8 @@ fn the_metrics_are_exactly_those_that_are_documented() {
     // Some of everything.
     assert_eq!(tollgate.send(&request()).status, 200);
     assert_eq!(hello().sender(tollgate.address("tls")).send(&request()).status, 200);
+    let odd = r#"{"resourceLogs":[{"scope_logs":[{"logRecords":[{}]}]}]}"#;
+    assert_eq!(tollgate.send(&Request::json("/v1/logs", odd).by_shop()).status, 200);
     assert_eq!(tollgate.send(&request().login("oxygen", "wrong")).status, 401);
     assert_eq!(tollgate.send(&request().without("Authorization")).status, 401);
     let lost = Request::post("/v1/logs", "").login("oxygen", "secret").header("Content-Encoding", "gzip");

@@ -167,7 +167,7 @@ impl Phase {
             ..good
         };
 
-        let cpu_before = measure::cpu_time(running.process.id())?;
+        let (began, cpu_before) = (Instant::now(), measure::cpu_time(running.process.id())?);
         let (good, flood, first_login) = thread::scope(|scope| {
             let wrong = match flood {
                 Flood::None => None,
@@ -182,11 +182,12 @@ impl Phase {
             let good = good.run();
             (good, wrong.map(joined).unwrap_or_default(), newcomer.map(joined))
         });
-        let cpu = measure::cpu_time(running.process.id())? - cpu_before;
+        // Of the flood's end too, which comes after the good sender's.
+        let (elapsed, cpu) = (began.elapsed(), measure::cpu_time(running.process.id())? - cpu_before);
         machine::check_interrupt()?;
         running.process.check_running()?;
 
-        let cpu_percent = 100.0 * cpu.as_secs_f64() / good.elapsed.as_secs_f64();
+        let cpu_percent = 100.0 * cpu.as_secs_f64() / elapsed.as_secs_f64();
         Ok(Self { good, flood, first_login, cpu_percent, memory: measure::memory(running.process.id())? })
     }
 }
