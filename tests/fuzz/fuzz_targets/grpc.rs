@@ -41,12 +41,15 @@ fn frames(choice: u8, body: &[u8]) {
     // An upstream's answer, which may be compressed too: a bomb has to end.
     let mut headers = HeaderMap::new();
     headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
-    let _ = grpc::message(&headers, body);
+    let _ = grpc::message(&headers, &Bytes::copy_from_slice(body));
 }
 
 fn statuses(body: &[u8]) {
     let mut headers = HeaderMap::new();
-    for (name, part) in ["grpc-status", "grpc-message", "grpc-status-details-bin"].into_iter().zip(body.split(|byte| *byte == b'\n')) {
+    for (name, part) in ["grpc-status", "grpc-message", "grpc-status-details-bin"]
+        .into_iter()
+        .zip(body.split(|byte| *byte == b'\n'))
+    {
         if let Ok(value) = HeaderValue::from_bytes(part) {
             headers.insert(HeaderName::from_static(name), value);
         }
