@@ -203,6 +203,12 @@ fn what_would_be_lost_as_a_whole_is_refused() {
     let answer = tollgate.send(&Request::json("/v1/logs", json).by_shop());
     assert_eq!(answer.status, 400);
     assert!(answer.status_message().contains("no record"), "{}", answer.text());
+    // A field 100 in protobuf, of which JSON could say nothing.
+    let tollgate = door(&upstream, "encoding = \"json\"");
+    let answer = tollgate.send(&Request::post("/v1/logs", b"\xa2\x06\x01x".to_vec()).by_shop());
+    assert_eq!(answer.status, 400);
+    assert!(answer.status_message().contains("no record"), "{}", answer.status_message());
+    assert!(upstream.seen().is_empty());
 }
 
 #[test]

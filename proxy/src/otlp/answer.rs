@@ -356,10 +356,7 @@ fn status_protobuf(refusal: &Refusal, message: &str, code: u32, retry_after: Opt
         put_bytes(&mut detail, 2, message.as_bytes());
         let mut bad_request = Vec::new();
         put_bytes(&mut bad_request, 1, &detail);
-        let mut any = Vec::new();
-        put_bytes(&mut any, 1, BAD_REQUEST.as_bytes());
-        put_bytes(&mut any, 2, &bad_request);
-        put_bytes(&mut status, 3, &any);
+        grpc::put_any(&mut status, 3, BAD_REQUEST, &bad_request);
     }
     if let Some(wait) = retry_after {
         grpc::put_retry_info(&mut status, 3, wait);

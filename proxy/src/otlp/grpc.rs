@@ -17,7 +17,7 @@ use base64::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, request::Parts};
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 /// The media type of requests and answers.
 pub const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -213,7 +213,7 @@ impl Status {
 }
 
 /// The type of `RetryInfo` in a status's details.
-pub const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
 
 /// Finds the `RetryInfo` in a `google.rpc.Status`.
 pub fn retry_info(status: &[u8]) -> Option<Duration> {
@@ -249,9 +249,14 @@ pub fn put_retry_info(out: &mut Vec<u8>, field: u64, wait: Duration) {
     }
     let mut info = Vec::new();
     put_bytes(&mut info, 1, &delay);
+    put_any(out, field, RETRY_INFO, &info);
+}
+
+/// Writes a `google.protobuf.Any`, as a status's details are.
+pub fn put_any(out: &mut Vec<u8>, field: u64, type_url: &str, message: &[u8]) {
     let mut any = Vec::new();
-    put_bytes(&mut any, 1, RETRY_INFO.as_bytes());
-    put_bytes(&mut any, 2, &info);
+    put_bytes(&mut any, 1, type_url.as_bytes());
+    put_bytes(&mut any, 2, message);
     put_bytes(out, field, &any);
 }
 
@@ -287,14 +292,12 @@ fn percent_decode(value: &[u8]) -> String {
             }
         }
     }
-    match String::from_utf8_lossy(&decoded) {
-        Cow::Owned(lossy) => lossy,
-        Cow::Borrowed(text) => text.to_owned(),
-    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// The path of `grpc.health.v1.Health/Check`.
-pub const HEALTH_PATH: &str = "/grpc.health.v1.Health/Check";
+const HEALTH_PATH: &str = "/grpc.health.v1.Health/Check";
+
 /// Whether it is one.
 pub fn is_health_check(head: &Parts) -> bool {
     head.uri.path() == HEALTH_PATH && head.version == Version::HTTP_2 && head.method == Method::POST

@@ -51,6 +51,9 @@ impl Form {
             (_, Encoding::Protobuf, Encoding::Protobuf) => protobuf(signal, plain),
             (_, Encoding::Protobuf, Encoding::Json) => {
                 let batch = protobuf(signal, plain)?;
+                if batch.records == 0 && !batch.is_nothing {
+                    return Err(all_unknown());
+                }
                 let json = otlp::to_json(signal, &batch.message, limit, hold)?;
                 Ok(Batch { message: json.into(), ..batch })
             }
@@ -59,8 +62,7 @@ impl Form {
                 metrics.lenient(&leniencies);
                 let batch = protobuf(signal, translated.into())?;
                 if batch.is_nothing && leniencies.count(Leniency::UnknownField) > 0 {
-                    let what = "there is no record in it, but fields that OTLP does not know";
-                    return Err(Refusal::Malformed(what.to_owned()));
+                    return Err(all_unknown());
                 }
                 Ok(batch)
             }
@@ -76,6 +78,11 @@ impl Form {
             }
         }
     }
+}
+
+/// What nobody knows is left out of a translation. Where that is all there is, it would be lost.
+fn all_unknown() -> Refusal {
+    Refusal::Malformed("there is no record in it, but fields that OTLP does not know".to_owned())
 }
 
 fn protobuf(signal: Signal, message: Chunks) -> Result<Batch, Refusal> {
