@@ -239,12 +239,9 @@ impl Answers {
 
     /// An answer without a body.
     pub fn no_content(&self, request_id: HeaderValue) -> Response<AnswerBody> {
-        let mut response = Response::new(AnswerBody::default());
+        let mut response = self.response(AnswerBody::default(), HeaderValue::from_static(""), request_id);
         *response.status_mut() = StatusCode::NO_CONTENT;
-        let mut headers = self.every.clone();
-        headers.remove(header::CONTENT_TYPE);
-        headers.insert(REQUEST_ID, request_id);
-        *response.headers_mut() = headers;
+        response.headers_mut().remove(header::CONTENT_TYPE);
         response
     }
 
