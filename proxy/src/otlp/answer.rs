@@ -1,9 +1,6 @@
 //! Answers: made here in what the sender speaks, whatever an upstream said in its own.
 
-use super::{
-    Encoding, Protocol, Refusal, Signal, grpc,
-    wire::{Reader, Value, put_bytes, put_number},
-};
+use super::{Encoding, Protocol, Refusal, Signal, grpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
@@ -14,6 +11,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tollgate_document::wire::{Reader, Value, put_bytes, put_number};
 
 /// What an upstream took only in part, or took with a warning (`Export*PartialSuccess`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

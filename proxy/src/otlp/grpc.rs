@@ -5,11 +5,7 @@
 //!
 //! Source: "gRPC over HTTP2" (`doc/PROTOCOL-HTTP2.md` of grpc/grpc), "the protocol" below.
 
-use super::{
-    BodyLimits, Chunks, Compression, Refusal, Signal, inflate,
-    route::compression,
-    wire::{Reader, Value, put_bytes, put_number},
-};
+use super::{BodyLimits, Chunks, Compression, Refusal, Signal, inflate, route::compression};
 use base64::{
     Engine,
     alphabet::STANDARD,
@@ -18,6 +14,7 @@ use base64::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, request::Parts};
 use std::time::Duration;
+use tollgate_document::wire::{Reader, Value, put_bytes, put_number};
 
 /// The media type of requests and answers.
 pub const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -67,25 +64,6 @@ pub mod code {
     pub const UNAVAILABLE: u32 = 14;
     pub const DATA_LOSS: u32 = 15;
     pub const UNAUTHENTICATED: u32 = 16;
-}
-
-impl Signal {
-    /// The path of the signal's `Export` method.
-    pub const fn grpc_path(self) -> &'static str {
-        match self {
-            Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-            Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-            Signal::Profiles => {
-                "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export"
-            }
-        }
-    }
-
-    /// The name of the signal's service: the path without its method.
-    fn grpc_service(self) -> &'static str {
-        self.grpc_path().trim_start_matches('/').trim_end_matches("/Export")
-    }
 }
 
 /// Takes the one message of a unary call out of its frame; says too whether it is compressed, which

@@ -8,99 +8,21 @@
 
 mod answer;
 mod body;
-mod chunks;
 pub mod cors;
-pub mod document;
 pub mod grpc;
-mod json;
-mod misposted;
 mod refusal;
 mod route;
-mod schema;
-mod wire;
+mod translate;
 
 pub use answer::{AnswerBody, Answers, PartialSuccess, REQUEST_ID, error_message, printable};
 pub use body::{BodyLimits, Pieces, inflate, read};
-pub use chunks::Chunks;
 pub use cors::Cors;
-pub use document::Document;
-pub use json::{Leniencies, Leniency, count_records, to_json, to_protobuf};
-pub use misposted::{is_known, misposted};
 pub use refusal::Refusal;
 pub use route::{Doors, Route, check_framing, protocol_of, route};
-
-use std::fmt;
-
-/// What a batch carries. Each has its own path and its own message types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Signal {
-    /// `ExportLogsServiceRequest`
-    Logs,
-    /// `ExportTraceServiceRequest`
-    Traces,
-    /// `ExportMetricsServiceRequest`
-    Metrics,
-    /// `ExportProfilesServiceRequest`, still in development: carried as it is, never looked into.
-    Profiles,
-}
-
-impl Signal {
-    /// Every signal, in the order of documentation and metrics.
-    pub const ALL: [Signal; 4] = [Signal::Logs, Signal::Traces, Signal::Metrics, Signal::Profiles];
-
-    /// The name in configuration, metrics and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Signal::Logs => "logs",
-            Signal::Traces => "traces",
-            Signal::Metrics => "metrics",
-            Signal::Profiles => "profiles",
-        }
-    }
-
-    /// The path by the specification, which is also the one that upstreams get.
-    pub const fn path(self) -> &'static str {
-        match self {
-            Signal::Logs => "/v1/logs",
-            Signal::Traces => "/v1/traces",
-            Signal::Metrics => "/v1/metrics",
-            Signal::Profiles => "/v1development/profiles",
-        }
-    }
-}
-
-impl fmt::Display for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// How a message is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Encoding {
-    /// Binary protobuf, `application/x-protobuf`.
-    Protobuf,
-    /// OTLP/JSON, `application/json`.
-    Json,
-}
-
-impl Encoding {
-    /// The media type by the specification, without parameters.
-    pub const fn media_type(self) -> &'static str {
-        match self {
-            Encoding::Protobuf => "application/x-protobuf",
-            Encoding::Json => "application/json",
-        }
-    }
-
-    /// The name in metrics and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Encoding::Protobuf => "protobuf",
-            Encoding::Json => "json",
-        }
-    }
-}
+pub use tollgate_document::{
+    Chunks, Document, Encoding, Leniencies, Leniency, Signal, count_records, is_known, misposted,
+};
+pub use translate::{to_json, to_protobuf};
 
 /// What is spoken with a sender or an upstream. The names are those of `OTEL_EXPORTER_OTLP_PROTOCOL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

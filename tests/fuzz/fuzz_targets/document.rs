@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
     metrics::v1::metric::Data,
 };
 use prost::Message;
-use tollgate::otlp::{Document, Signal, document::Entry};
+use tollgate_document::{Document, Signal, document::Entry};
 
 fuzz_target!(|data: &[u8]| {
     let bytes = Bytes::copy_from_slice(data);

@@ -1,6 +1,6 @@
 //! What is written, under a limit.
 
-use crate::otlp::Refusal;
+use super::{NoRoom, Untranslated};
 use bytes::Bytes;
 use std::io;
 
@@ -8,10 +8,10 @@ use std::io;
 pub(super) struct Output<'h> {
     pub bytes: Vec<u8>,
     limit: usize,
-    hold: &'h mut dyn FnMut(u64) -> Result<(), Refusal>,
+    hold: &'h mut dyn FnMut(u64) -> Result<(), NoRoom>,
     /// What is held beside it, in bytes.
     beside: usize,
-    refusal: Option<Refusal>,
+    refusal: Option<Untranslated>,
 }
 
 /// Who asks for room asks for the longest form that a number may have: so much more than the limit is
@@ -26,11 +26,11 @@ impl<'h> Output<'h> {
     pub(super) fn begin(
         guess: usize,
         limit: u64,
-        hold: &'h mut dyn FnMut(u64) -> Result<(), Refusal>,
-    ) -> Result<Self, Refusal> {
+        hold: &'h mut dyn FnMut(u64) -> Result<(), NoRoom>,
+    ) -> Result<Self, Untranslated> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let guess = guess.min(limit);
-        hold(guess as u64)?;
+        hold(guess as u64).map_err(|NoRoom| Untranslated::NoRoom)?;
         Ok(Self { bytes: Vec::with_capacity(guess), limit, hold, beside: 0, refusal: None })
     }
 
@@ -55,8 +55,8 @@ impl<'h> Output<'h> {
     }
 
     fn ask(&mut self, capacity: usize) -> Result<(), Full> {
-        (self.hold)((capacity.min(self.limit) + self.beside) as u64).map_err(|refusal| {
-            self.refusal = Some(refusal);
+        (self.hold)((capacity.min(self.limit) + self.beside) as u64).map_err(|NoRoom| {
+            self.refusal = Some(Untranslated::NoRoom);
             Full
         })
     }
@@ -82,17 +82,17 @@ impl<'h> Output<'h> {
         Ok(())
     }
 
-    fn too_large(&self) -> Refusal {
-        Refusal::TooLarge { limit: self.limit as u64, decompressed: true }
+    fn too_large(&self) -> Untranslated {
+        Untranslated::TooLarge { limit: self.limit as u64 }
     }
 
     /// Why there is no room.
-    pub(super) fn refusal(self) -> Option<Refusal> {
+    pub(super) fn refusal(self) -> Option<Untranslated> {
         self.refusal
     }
 
     /// All that was written, if it is within the limit.
-    pub(super) fn end(self) -> Result<Bytes, Refusal> {
+    pub(super) fn end(self) -> Result<Bytes, Untranslated> {
         if self.bytes.len() > self.limit { Err(self.too_large()) } else { Ok(self.bytes.into()) }
     }
 }

@@ -6,12 +6,12 @@
 //! walked once more for each field that is in it.
 
 use super::{
-    ANY_VALUE_DEPTH_MAX, Step, located,
+    ANY_VALUE_DEPTH_MAX, NoRoom, Step, Untranslated, located,
     output::{Full, Output},
     request, too_deep,
 };
-use crate::otlp::{
-    Chunks, Encoding, Refusal, Signal,
+use crate::{
+    Chunks, Encoding, Signal,
     schema::{Field, Kind, Label, Message, WireType},
     wire::{Malformed, Reader, Value},
 };
@@ -35,8 +35,8 @@ pub fn to_json(
     signal: Signal,
     protobuf: &Chunks,
     limit: u64,
-    mut hold: impl FnMut(u64) -> Result<(), Refusal>,
-) -> Result<Bytes, Refusal> {
+    mut hold: impl FnMut(u64) -> Result<(), NoRoom>,
+) -> Result<Bytes, Untranslated> {
     let request = request(signal, Encoding::Protobuf)?;
     let protobuf = protobuf.to_bytes();
     let output = Output::begin(protobuf.len() / 2 * 3 + 64, limit, &mut hold)?;

@@ -28,6 +28,7 @@ impl Malformed {
 
 const WIRE_VARINT: u64 = 0;
 const WIRE_I64: u64 = 1;
+/// Wire type of bytes, texts and messages.
 pub const WIRE_LEN: u64 = 2;
 const WIRE_GROUP_START: u64 = 3;
 const WIRE_GROUP_END: u64 = 4;
@@ -45,14 +46,17 @@ pub struct Reader<'b> {
 }
 
 impl<'b> Reader<'b> {
+    /// From the beginning of these bytes to their end.
     pub fn new(bytes: &'b [u8]) -> Self {
         Self { piece: bytes, later: Default::default(), at: 0, end: bytes.len() }
     }
 
+    /// The same over bytes in pieces.
     pub fn over(bytes: &'b Chunks) -> Self {
         Self { piece: &[], later: bytes.pieces(), at: 0, end: bytes.len() }
     }
 
+    /// What is wrong where the reader is.
     pub fn malformed(&self, what: &'static str) -> Malformed {
         Malformed { what, offset: self.at }
     }
@@ -62,6 +66,7 @@ impl<'b> Reader<'b> {
         std::mem::replace(&mut self.end, end)
     }
 
+    /// Whether there is nothing more to read.
     pub fn is_at_end(&self) -> bool {
         self.at >= self.end
     }
@@ -122,6 +127,7 @@ impl<'b> Reader<'b> {
         Err(at_begin("a number without end"))
     }
 
+    /// The next field's number and wire type.
     #[inline]
     pub fn tag(&mut self) -> Result<(u64, u64), Malformed> {
         let tag = self.varint()?;
@@ -156,6 +162,7 @@ impl<'b> Reader<'b> {
         Ok(())
     }
 
+    /// Passes over the value of a field.
     pub fn skip(&mut self, field: u64, wire_type: u64) -> Result<(), Malformed> {
         match wire_type {
             WIRE_VARINT => self.varint().map(drop),
@@ -227,9 +234,13 @@ impl<'b> Reader<'b> {
 /// The value of a field.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'b> {
+    /// A varint.
     Number(u64),
+    /// 64 bits, little-endian.
     Fixed64(u64),
+    /// 32 bits, little-endian.
     Fixed32(u32),
+    /// Bytes, a text or a message.
     Bytes(&'b [u8]),
     /// Deprecated and unknown to OTLP: passed over.
     Group,

@@ -14,11 +14,40 @@ pub use read::{Leniencies, Leniency, to_protobuf};
 pub use write::to_json;
 
 use super::{
-    Encoding, Refusal, Signal,
+    Encoding, Signal,
     schema::{Kind, Message},
 };
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{fmt, fmt::Write};
+
+/// Why a batch is not translated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untranslated {
+    /// It is not what it says it is; where, and what was expected there.
+    #[error("{0}")]
+    Malformed(String),
+    /// The translation would be larger than this, in bytes.
+    #[error("more than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// What this signal's messages are is not known here.
+    #[error("{signal} are not translated from {}", came.name())]
+    Signal {
+        /// The signal.
+        signal: Signal,
+        /// What it came in.
+        came: Encoding,
+    },
+    /// Whoever was asked for room had none.
+    #[error("no room for the translation")]
+    NoRoom,
+}
+
+/// There is no room for so many bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoRoom;
 
 /// How many `AnyValue` may be inside each other, in both directions. It is the deepest that both
 /// serde_json's 127 levels and the 100 messages of protobuf's readers take wherever the outermost one
@@ -53,8 +82,8 @@ fn object_text(body: &[u8]) -> Result<&str, String> {
 }
 
 /// The message that is translated for a signal.
-fn request(signal: Signal, came: Encoding) -> Result<&'static Message, Refusal> {
-    Message::request(signal).ok_or(Refusal::NotTranscoded { signal, came })
+fn request(signal: Signal, came: Encoding) -> Result<&'static Message, Untranslated> {
+    Message::request(signal).ok_or(Untranslated::Signal { signal, came })
 }
 
 /// A step on the way to a place in a batch.
@@ -64,7 +93,7 @@ enum Step {
 }
 
 /// What is wrong, and where; the path begins at the innermost step.
-fn located(path: &[Step], what: &str) -> Refusal {
+fn located(path: &[Step], what: &str) -> Untranslated {
     let mut text = String::new();
     for step in path.iter().rev() {
         let _ = match step {
@@ -74,7 +103,7 @@ fn located(path: &[Step], what: &str) -> Refusal {
         };
     }
     let separator = if text.is_empty() { "" } else { ": " };
-    Refusal::Malformed(format!("{text}{separator}{what}"))
+    Untranslated::Malformed(format!("{text}{separator}{what}"))
 }
 
 fn too_deep() -> String {

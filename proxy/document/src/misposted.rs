@@ -164,8 +164,8 @@ mod tests {
     fn usual() -> [Batch; 3] {
         let read = |signal, json: &str| {
             let (bytes, _) =
-                crate::otlp::to_protobuf(signal, json.as_bytes(), u64::MAX, |_| Ok(())).expect("an example");
-            crate::otlp::json::tests::decode(signal, &bytes)
+                crate::to_protobuf(signal, json.as_bytes(), u64::MAX, |_| Ok(())).expect("an example");
+            crate::json::tests::decode(signal, &bytes)
         };
         [
             read(Signal::Logs, include_str!("../../../tests/examples/logs.json")),

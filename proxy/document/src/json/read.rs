@@ -4,7 +4,7 @@
 //! in an error's text is put together while the error returns, so it costs nothing before.
 
 use super::{
-    ANY_VALUE_DEPTH_MAX, Step,
+    ANY_VALUE_DEPTH_MAX, NoRoom, Step, Untranslated,
     attribute::Attribute,
     lexer::{Lexer, NoJson, Token},
     located,
@@ -13,8 +13,8 @@ use super::{
     output::{Full, Output},
     request, too_deep,
 };
-use crate::otlp::{
-    Encoding, Refusal, Signal,
+use crate::{
+    Encoding, Signal,
     schema::{Field, Kind, Label, Message, WireType},
     wire::{put_varint, varint_bytes},
 };
@@ -39,10 +39,10 @@ pub fn to_protobuf(
     signal: Signal,
     json: &[u8],
     limit: u64,
-    mut hold: impl FnMut(u64) -> Result<(), Refusal>,
-) -> Result<(Bytes, Leniencies), Refusal> {
+    mut hold: impl FnMut(u64) -> Result<(), NoRoom>,
+) -> Result<(Bytes, Leniencies), Untranslated> {
     let request = request(signal, Encoding::Json)?;
-    let text = object_text(json).map_err(Refusal::Malformed)?;
+    let text = object_text(json).map_err(Untranslated::Malformed)?;
     // Names and punctuation go, lengths come: records of text shrink to two thirds.
     let output = Output::begin(json.len() / 4 * 3 + 64, limit, &mut hold)?;
     let mut reader = Reader {
@@ -58,7 +58,7 @@ pub fn to_protobuf(
             reader.leniencies.counts[Leniency::LoneSurrogate as usize] = reader.json.lone_surrogates;
             Ok((reader.output.end()?, reader.leniencies))
         }
-        Err(stop) => Err(reader.refusal(stop)),
+        Err(stop) => Err(reader.untranslated(stop)),
     }
 }
 
@@ -169,7 +169,7 @@ enum Scalar<'t> {
 
 impl Reader<'_, '_> {
     #[cold]
-    fn refusal(self, stop: Stop) -> Refusal {
+    fn untranslated(self, stop: Stop) -> Untranslated {
         let what = match stop {
             Stop::Full => match self.output.refusal() {
                 Some(refusal) => return refusal,

@@ -16,8 +16,7 @@ use prost::Message as _;
 const NO_LIMIT: u64 = u64::MAX;
 
 fn read(signal: Signal, json: &str) -> Result<(Bytes, Leniencies), String> {
-    to_protobuf(signal, json.as_bytes(), NO_LIMIT, |_| Ok(()))
-        .map_err(|refusal| refusal.message().into_owned())
+    to_protobuf(signal, json.as_bytes(), NO_LIMIT, |_| Ok(())).map_err(|why| why.to_string())
 }
 
 /// Reads one log record.
@@ -319,7 +318,7 @@ fn what_is_no_json_object_is_refused_with_line_and_column() {
         assert_eq!(read(Signal::Logs, json).map(drop), Err(message.to_owned()), "{json}");
     }
     let broken = to_protobuf(Signal::Logs, b"{\"a\":\"\xff\"}", NO_LIMIT, |_| Ok(()));
-    assert_eq!(broken, Err(Refusal::Malformed("the body is not UTF-8 at byte 6".to_owned())));
+    assert_eq!(broken, Err(Untranslated::Malformed("the body is not UTF-8 at byte 6".to_owned())));
     assert!(read(Signal::Profiles, "{}").is_err());
 }
 
@@ -366,12 +365,12 @@ fn what_is_written_is_asked_for_and_limited() {
             Ok((read, _)) => assert!(limit >= length && read == bytes && held >= length),
             Err(refusal) => {
                 assert!(limit < length);
-                assert_eq!(refusal, Refusal::TooLarge { limit, decompressed: true });
+                assert_eq!(refusal, Untranslated::TooLarge { limit });
             }
         }
     }
-    let refused = to_protobuf(Signal::Logs, json.as_bytes(), NO_LIMIT, |_| Err(Refusal::BodyBroken));
-    assert_eq!(refused, Err(Refusal::BodyBroken));
+    let refused = to_protobuf(Signal::Logs, json.as_bytes(), NO_LIMIT, |_| Err(NoRoom));
+    assert_eq!(refused, Err(Untranslated::NoRoom));
     // Doubles grow from two bytes to eight.
     let zeros =
         format!(r#"{{"histogram":{{"dataPoints":[{{"explicitBounds":[0{}]}}]}}}}"#, ",0".repeat(10_000));

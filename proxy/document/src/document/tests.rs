@@ -1,5 +1,5 @@
 use super::*;
-use crate::otlp::wire::GROUP_DEPTH_MAX;
+use crate::wire::GROUP_DEPTH_MAX;
 use bytes::Bytes;
 use opentelemetry_proto::tonic::{
     collector::{

@@ -22,14 +22,14 @@ use prost::Message as _;
 
 /// A batch as prost knows it.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::otlp) enum Batch {
+pub(crate) enum Batch {
     Logs(ExportLogsServiceRequest),
     Traces(ExportTraceServiceRequest),
     Metrics(ExportMetricsServiceRequest),
 }
 
 impl Batch {
-    pub(in crate::otlp) fn signal(&self) -> Signal {
+    pub(crate) fn signal(&self) -> Signal {
         match self {
             Batch::Logs(_) => Signal::Logs,
             Batch::Traces(_) => Signal::Traces,
@@ -37,7 +37,7 @@ impl Batch {
         }
     }
 
-    pub(in crate::otlp) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Batch::Logs(request) => request.encode_to_vec(),
             Batch::Traces(request) => request.encode_to_vec(),
@@ -46,7 +46,7 @@ impl Batch {
     }
 
     /// As opentelemetry-proto writes it.
-    pub(in crate::otlp) fn crate_json(&self) -> String {
+    pub(crate) fn crate_json(&self) -> String {
         match self {
             Batch::Logs(request) => serde_json::to_string(request),
             Batch::Traces(request) => serde_json::to_string(request),
@@ -56,7 +56,7 @@ impl Batch {
     }
 }
 
-pub(in crate::otlp) fn decode(signal: Signal, bytes: &[u8]) -> Batch {
+pub(crate) fn decode(signal: Signal, bytes: &[u8]) -> Batch {
     match signal {
         Signal::Logs => Batch::Logs(ExportLogsServiceRequest::decode(bytes).unwrap()),
         Signal::Traces => Batch::Traces(ExportTraceServiceRequest::decode(bytes).unwrap()),
@@ -66,14 +66,14 @@ pub(in crate::otlp) fn decode(signal: Signal, bytes: &[u8]) -> Batch {
 }
 
 /// Valid batches, odd ones among them; `doubles`: those that its numbers are of.
-pub(in crate::otlp) fn batches(doubles: &'static [f64]) -> impl Strategy<Value = Batch> {
+pub(crate) fn batches(doubles: &'static [f64]) -> impl Strategy<Value = Batch> {
     let entropy = prop::collection::vec(any::<u8>(), 0..1000);
     (0..3u8, entropy).prop_map(move |(signal, entropy)| Source { entropy, doubles }.batch(signal))
 }
 
-pub(in crate::otlp) const FINITE: &[f64] =
+pub(crate) const FINITE: &[f64] =
     &[0.0, -0.0, 1.0, -2.5, 0.1, 1e300, f64::MIN_POSITIVE, 5e-324, f64::MAX, 9_007_199_254_740_993.0, 1e21];
-pub(in crate::otlp) const ALL_KINDS: &[f64] =
+pub(crate) const ALL_KINDS: &[f64] =
     &[0.0, -0.0, 0.3, -7.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::EPSILON, 1.797e308];
 
 /// Makes messages of random bytes; when these are used up, only empty ones.

@@ -558,7 +558,7 @@ static EXEMPLAR: Message = Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::otlp::wire::{Reader, Value};
+    use crate::wire::{Reader, Value};
     use std::collections::BTreeMap;
 
     /// A descriptor's fields (`google/protobuf/descriptor.proto`), as far as they are numbers or bytes.

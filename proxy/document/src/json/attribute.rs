@@ -3,7 +3,7 @@
 //! knows every length before the first byte is written.
 
 use super::lexer::Lexer;
-use crate::otlp::wire::{put_bytes, put_number, put_varint, varint_bytes};
+use crate::wire::{put_bytes, put_number, put_varint, varint_bytes};
 
 /// An attribute of the usual form.
 pub(super) struct Attribute<'j> {
