@@ -26,7 +26,7 @@ pub struct Document {
 
 /// The levels of a batch, from the outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
+pub(super) enum Level {
     Resource,
     Scope,
     Metric,
@@ -53,8 +53,10 @@ pub struct Index {
 /// One message inside the batch: its content, tag and length not included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    start: u32,
-    end: u32,
+    /// Where its field begins, tag and length included.
+    pub(super) field: u32,
+    pub(super) start: u32,
+    pub(super) end: u32,
     /// The row of the parent, one level up.
     pub parent: u32,
 }
@@ -83,7 +85,7 @@ impl Document {
             return Err(Malformed { what: "more than 4 GiB", offset: 0 });
         }
         let mut counts = [0; Level::ALL.len()];
-        walk(signal, &bytes, &mut |level, _| {
+        walk(signal, &bytes, &mut |level, _, _| {
             let row = counts[level as usize];
             counts[level as usize] += 1;
             row
@@ -110,7 +112,7 @@ impl Document {
             metrics: entries(Level::Metric),
             records: entries(Level::Record),
         };
-        let walked = walk(self.signal, &self.bytes, &mut |level, entry| {
+        let walked = walk(self.signal, &self.bytes, &mut |level, entry, _| {
             let entries = match level {
                 Level::Resource => &mut index.resources,
                 Level::Scope => &mut index.scopes,
@@ -149,28 +151,28 @@ const DATA_POINTS: u64 = 1;
 /// `gauge`, `sum`, `histogram`, `exponential_histogram`, `summary` of a `Metric`.
 const METRIC_DATA: [u64; 5] = [5, 7, 9, 10, 11];
 
-/// Walks a batch down to its records. `found` gets every part, its parent's row in it, and gives the
-/// part's own row.
-fn walk(
+/// Walks a batch down to its records. `found` gets every part, its parent's row in it, and the number of
+/// the field of a metric that a data point is in; it gives the part's own row.
+pub(super) fn walk(
     signal: Signal,
     bytes: &Chunks,
-    found: &mut impl FnMut(Level, Entry) -> u32,
+    found: &mut impl FnMut(Level, Entry, u64) -> u32,
 ) -> Result<(), Malformed> {
     let mut reader = Reader::over(bytes);
-    let whole = Entry { start: 0, end: bytes.len() as u32, parent: 0 };
-    each_message(&mut reader, whole, &[RESOURCES], |reader, resource| {
-        let row = found(Level::Resource, resource);
-        each_message(reader, resource, &[SCOPES], |reader, scope| {
-            let row = found(Level::Scope, scope.below(row));
-            each_message(reader, scope, &[RECORDS], |reader, record| {
+    let whole = Entry { field: 0, start: 0, end: bytes.len() as u32, parent: 0 };
+    each_message(&mut reader, whole, &[RESOURCES], |reader, resource, _| {
+        let row = found(Level::Resource, resource, 0);
+        each_message(reader, resource, &[SCOPES], |reader, scope, _| {
+            let row = found(Level::Scope, scope.below(row), 0);
+            each_message(reader, scope, &[RECORDS], |reader, record, _| {
                 if signal != Signal::Metrics {
-                    found(Level::Record, record.below(row));
+                    found(Level::Record, record.below(row), 0);
                     return Ok(());
                 }
-                let row = found(Level::Metric, record.below(row));
-                each_message(reader, record, &METRIC_DATA, |reader, data| {
-                    each_message(reader, data, &[DATA_POINTS], |_, point| {
-                        found(Level::Record, point.below(row));
+                let row = found(Level::Metric, record.below(row), 0);
+                each_message(reader, record, &METRIC_DATA, |reader, data, number| {
+                    each_message(reader, data, &[DATA_POINTS], |_, point, _| {
+                        found(Level::Record, point.below(row), number);
                         Ok(())
                     })
                 })
@@ -185,10 +187,10 @@ pub(super) fn first_records(bytes: &Chunks, most: usize) -> Vec<Range<usize>> {
     let mut records = Vec::new();
     let enough = Malformed { what: "enough was seen", offset: 0 };
     let mut reader = Reader::over(bytes);
-    let whole = Entry { start: 0, end: u32::try_from(bytes.len()).unwrap_or(0), parent: 0 };
-    let _enough_or_broken = each_message(&mut reader, whole, &[RESOURCES], |reader, resource| {
-        each_message(reader, resource, &[SCOPES], |reader, scope| {
-            each_message(reader, scope, &[RECORDS], |_, record| {
+    let whole = Entry { field: 0, start: 0, end: u32::try_from(bytes.len()).unwrap_or(0), parent: 0 };
+    let _enough_or_broken = each_message(&mut reader, whole, &[RESOURCES], |reader, resource, _| {
+        each_message(reader, resource, &[SCOPES], |reader, scope, _| {
+            each_message(reader, scope, &[RECORDS], |_, record, _| {
                 if !record.range().is_empty() {
                     records.push(record.range());
                 }
@@ -205,18 +207,19 @@ fn each_message<'b>(
     reader: &mut Reader<'b>,
     message: Entry,
     fields: &[u64],
-    mut found: impl FnMut(&mut Reader<'b>, Entry) -> Result<(), Malformed>,
+    mut found: impl FnMut(&mut Reader<'b>, Entry, u64) -> Result<(), Malformed>,
 ) -> Result<(), Malformed> {
     let outer = reader.enter(message.end as usize);
     while !reader.is_at_end() {
+        let begin = reader.place() as u32;
         let (field, wire_type) = reader.tag()?;
         if fields.contains(&field) {
             if wire_type != WIRE_LEN {
                 return Err(reader.malformed("a message expected, another wire type"));
             }
             let content = reader.length()?;
-            let entry = Entry { start: content.start as u32, end: content.end as u32, parent: 0 };
-            found(reader, entry)?;
+            let (start, end) = (content.start as u32, content.end as u32);
+            found(reader, Entry { field: begin, start, end, parent: 0 }, field)?;
             reader.go_to(content.end);
         } else {
             reader.skip(field, wire_type)?;

@@ -3,6 +3,7 @@
 //! The proxy works on a batch with this, and so do tests of plugins, which run without a proxy.
 //!
 //! ```text
+//! batch       a batch that plugins work on: read and edited, row by row or many at once
 //! chunks      bytes in pieces, as they came off the wire
 //! wire        protobuf's wire format: read without decoding, written a field at a time
 //! schema      the messages of OTLP: the only place that knows their fields
@@ -11,6 +12,7 @@
 //! misposted   batches that were posted to the path of another signal
 //! ```
 
+pub mod batch;
 mod chunks;
 pub mod document;
 mod json;
@@ -18,6 +20,7 @@ mod misposted;
 mod schema;
 pub mod wire;
 
+pub use batch::Batch;
 pub use chunks::Chunks;
 pub use document::Document;
 pub use json::{Leniencies, Leniency, NoRoom, Untranslated, count_records, to_json, to_protobuf};

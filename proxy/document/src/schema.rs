@@ -123,6 +123,25 @@ impl Message {
         std::ptr::eq(self, &KEY_VALUE)
     }
 
+    /// Whether this is `KeyValueList`.
+    pub(super) fn is_key_value_list(&self) -> bool {
+        std::ptr::eq(self, &KEY_VALUE_LIST)
+    }
+
+    /// Whether this is `ArrayValue`.
+    pub(super) fn is_array_value(&self) -> bool {
+        std::ptr::eq(self, &ARRAY_VALUE)
+    }
+
+    /// The message in a field.
+    pub(super) fn below(&self, number: u32) -> Option<&'static Message> {
+        let field = self.fields.iter().find(|field| field.number == number)?;
+        match field.kind {
+            Kind::Message(message) => Some(message),
+            _ => None,
+        }
+    }
+
     /// Whether this is `AnyValue`, the only message that can be inside itself.
     #[inline]
     pub(super) fn is_any_value(&self) -> bool {

@@ -20,6 +20,15 @@ pub struct Malformed {
 }
 
 impl Malformed {
+    pub(super) fn at(what: &'static str, offset: usize) -> Self {
+        Self { what, offset }
+    }
+
+    /// The same, so many bytes further on.
+    pub(super) fn after(self, bytes: usize) -> Self {
+        Self { offset: self.offset + bytes, ..self }
+    }
+
     /// What is wrong, without the place.
     pub(super) fn what(&self) -> &'static str {
         self.what
@@ -64,6 +73,11 @@ impl<'b> Reader<'b> {
     /// From now on the end is this one. Gives the end before.
     pub fn enter(&mut self, end: usize) -> usize {
         std::mem::replace(&mut self.end, end)
+    }
+
+    /// How far it has come.
+    pub fn place(&self) -> usize {
+        self.at
     }
 
     /// Whether there is nothing more to read.
@@ -275,4 +289,89 @@ pub fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
     put_varint(out, field << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// A field of a message that lies in one piece.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its number.
+    pub number: u32,
+    /// Its wire type; a group's is 3.
+    pub wire_type: u64,
+    /// All of it, the tag included.
+    pub whole: Range<usize>,
+    /// Its value; of bytes, texts and messages, what is in them.
+    pub content: Range<usize>,
+}
+
+/// The fields of a message that lies in one piece, with where they are.
+pub struct Fields<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Fields<'b> {
+    /// Those of these bytes. After an error there are no more.
+    pub fn of(bytes: &'b [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// A field as nearly all are: a tag of one byte, a length of one byte.
+    #[inline]
+    fn short(&self) -> Option<Part> {
+        let [tag, length, rest @ ..] = &self.bytes[self.at..] else { return None };
+        let (tag, length) = (*tag, usize::from(*length));
+        if tag & 0x87 != WIRE_LEN as u8 || tag < 8 || length >= 0x80 || length > rest.len() {
+            return None;
+        }
+        let content = self.at + 2..self.at + 2 + length;
+        Some(Part { number: u32::from(tag >> 3), wire_type: WIRE_LEN, whole: self.at..content.end, content })
+    }
+
+    fn any(&mut self) -> Result<Part, Malformed> {
+        let start = self.at;
+        let mut reader = Reader::new(&self.bytes[start..]);
+        let mut field = || -> Result<Part, Malformed> {
+            let (number, wire_type) = reader.tag()?;
+            let content = if wire_type == WIRE_LEN {
+                let content = reader.length()?;
+                reader.go_to(content.end);
+                content
+            } else {
+                let value = reader.at;
+                reader.skip(number, wire_type)?;
+                value..reader.at
+            };
+            Ok(Part {
+                number: number as u32,
+                wire_type,
+                whole: start..start + reader.at,
+                content: start + content.start..start + content.end,
+            })
+        };
+        field().map_err(|error| error.after(start))
+    }
+}
+
+impl Iterator for Fields<'_> {
+    type Item = Result<Part, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.bytes.len() {
+            return None;
+        }
+        let field = match self.short() {
+            Some(field) => Ok(field),
+            None => self.any(),
+        };
+        self.at = field.as_ref().map_or(self.bytes.len(), |field| field.whole.end);
+        Some(field)
+    }
+}
+
+/// The varint that these bytes are.
+pub fn varint_of(bytes: &[u8]) -> Option<u64> {
+    let mut reader = Reader::new(bytes);
+    reader.varint().ok().filter(|_| reader.is_at_end())
 }

@@ -1,0 +1,175 @@
+//! A batch, or a part of it, as bytes: one walk that says what goes where, then one copy.
+
+use super::{
+    place::METRIC_DATA,
+    store::{Span, Store},
+    table::{Fate, Row, Tables},
+    words::Level,
+};
+use crate::{
+    Signal,
+    wire::{Fields, WIRE_LEN, put_varint, varint_bytes},
+};
+
+/// The rows of one fate as a request of their own.
+pub(super) struct Encoder<'b> {
+    signal: Signal,
+    store: &'b Store,
+    tables: &'b Tables,
+    fate: Fate,
+    pieces: Vec<Piece>,
+    /// The first rows that were not looked at yet, by level.
+    next: [usize; 4],
+}
+
+/// A piece of what is written.
+enum Piece {
+    Copy(Span),
+    /// The tag and the length of what follows.
+    Head {
+        number: u32,
+        length: usize,
+    },
+}
+
+/// What was planned of a message.
+struct Planned {
+    bytes: usize,
+    /// Whether it has rows below it, and any of them is in.
+    rows: u32,
+    rows_in: u32,
+}
+
+impl<'b> Encoder<'b> {
+    pub(super) fn new(signal: Signal, store: &'b Store, tables: &'b Tables, fate: Fate) -> Self {
+        Self { signal, store, tables, fate, pieces: Vec::new(), next: [0; 4] }
+    }
+
+    /// Writes it.
+    pub(super) fn encode(mut self) -> Vec<u8> {
+        let whole = Span { start: 0, end: self.store.base().len() as u32 };
+        let mut bytes = 0;
+        // What else is in the request stays with what stays.
+        let others = self.fate == Fate::Stay;
+        for field in Fields::of(self.store.bytes(whole)).map_while(Result::ok) {
+            if field.number == 1 && field.wire_type == WIRE_LEN {
+                let row = self.take(Level::Resource);
+                bytes += self.container(Level::Resource, 1, row);
+            } else if others {
+                bytes += self.copy(span(0, &field.whole));
+            }
+        }
+        let mut out = Vec::with_capacity(bytes);
+        for piece in &self.pieces {
+            match *piece {
+                Piece::Copy(span) => out.extend_from_slice(self.store.bytes(span)),
+                Piece::Head { number, length } => {
+                    put_varint(&mut out, u64::from(number) << 3 | WIRE_LEN);
+                    put_varint(&mut out, length as u64);
+                }
+            }
+        }
+        debug_assert_eq!(out.len(), bytes);
+        out
+    }
+
+    /// Takes the next row of a level.
+    fn take(&mut self, level: Level) -> usize {
+        let next = &mut self.next[level as usize];
+        *next += 1;
+        *next - 1
+    }
+
+    /// Plans to copy bytes; gives how many.
+    fn copy(&mut self, span: Span) -> usize {
+        match self.pieces.last_mut() {
+            Some(Piece::Copy(last)) if last.end == span.start => last.end = span.end,
+            _ => self.pieces.push(Piece::Copy(span)),
+        }
+        span.len()
+    }
+
+    /// Plans a row with what is below it; gives how many bytes its field has.
+    fn container(&mut self, level: Level, number: u32, row: usize) -> usize {
+        let Some(entry) = self.tables.rows(level).get(row).copied() else { return 0 };
+        let head = self.pieces.len();
+        self.pieces.push(Piece::Head { number, length: 0 });
+        let planned = self.content(level, row, &entry);
+        let is_in = match planned.rows {
+            0 => self.tables.fate(level, row) == self.fate,
+            _ => planned.rows_in > 0,
+        };
+        if !is_in {
+            self.pieces.truncate(head);
+            return 0;
+        }
+        self.pieces[head] = Piece::Head { number, length: planned.bytes };
+        head_bytes(number, planned.bytes) + planned.bytes
+    }
+
+    fn content(&mut self, level: Level, row: usize, entry: &Row) -> Planned {
+        let own = self.tables.own(level, row as u32);
+        let mut planned = Planned { bytes: own.map_or(0, |own| self.copy(own)), rows: 0, rows_in: 0 };
+        let children: &[u32] = if level == Level::Metric { METRIC_DATA } else { &[2] };
+        for field in Fields::of(self.store.bytes(entry.content())).map_while(Result::ok) {
+            if field.wire_type == WIRE_LEN && children.contains(&field.number) {
+                self.child(level, field.number, span(entry.start, &field.content), &mut planned);
+            } else if own.is_none() {
+                planned.bytes += self.copy(span(entry.start, &field.whole));
+            }
+        }
+        planned
+    }
+
+    fn child(&mut self, level: Level, number: u32, content: Span, planned: &mut Planned) {
+        match level {
+            Level::Metric => self.data(number, content, planned),
+            Level::Scope if self.signal != Signal::Metrics => self.record(planned),
+            _ => {
+                let below = if level == Level::Scope { Level::Metric } else { Level::Scope };
+                let row = self.take(below);
+                let bytes = self.container(below, number, row);
+                planned.bytes += bytes;
+                planned.rows += 1;
+                planned.rows_in += u32::from(bytes > 0);
+            }
+        }
+    }
+
+    fn record(&mut self, planned: &mut Planned) {
+        let row = self.take(Level::Record);
+        planned.rows += 1;
+        if self.tables.fate(Level::Record, row) == self.fate
+            && let Some(entry) = self.tables.records.get(row)
+        {
+            planned.rows_in += 1;
+            planned.bytes += self.copy(entry.whole());
+        }
+    }
+
+    /// The message in a metric that holds its data points.
+    fn data(&mut self, number: u32, content: Span, planned: &mut Planned) {
+        let head = self.pieces.len();
+        self.pieces.push(Piece::Head { number, length: 0 });
+        let mut points = Planned { bytes: 0, rows: 0, rows_in: 0 };
+        for field in Fields::of(self.store.bytes(content)).map_while(Result::ok) {
+            if field.wire_type == WIRE_LEN && field.number == 1 {
+                self.record(&mut points);
+            } else {
+                points.bytes += self.copy(span(content.start, &field.whole));
+            }
+        }
+        self.pieces[head] = Piece::Head { number, length: points.bytes };
+        planned.bytes += head_bytes(number, points.bytes) + points.bytes;
+        planned.rows += points.rows;
+        planned.rows_in += points.rows_in;
+    }
+}
+
+fn head_bytes(number: u32, length: usize) -> usize {
+    varint_bytes(u64::from(number) << 3) + varint_bytes(length as u64)
+}
+
+fn span(base: u32, range: &std::ops::Range<usize>) -> Span {
+    Span { start: base + range.start as u32, end: base + range.end as u32 }
+}

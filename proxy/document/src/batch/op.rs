@@ -1,0 +1,460 @@
+//! What is done to one row after the other.
+
+use super::{
+    Pattern,
+    draft::{Draft, attribute_value},
+    hash::{HashKey, put_hash},
+    place::{Cell, Variant, locate},
+    redact::redact_text,
+    store::{Span, Store},
+    value::{
+        self, Any, Raw, Ready, any, bytes_of, ready_attribute, ready_attribute_of, ready_field, to_value,
+    },
+    words::{EditError, Extracted, Level, Redaction, Target, Value},
+};
+use crate::Signal;
+
+/// When a cell is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    Always,
+    /// Where there is none.
+    Absent,
+    /// Where there is one.
+    Present,
+}
+
+/// An operation on the rows of a level.
+pub(super) enum Op<'o> {
+    /// Writes a cell, the same in every row.
+    Write {
+        target: &'o Target,
+        when: When,
+        cell: Prepared,
+    },
+    /// Writes a cell, another one in each row; `None` leaves it.
+    WriteEach {
+        target: &'o Target,
+        cells: Vec<Option<Prepared>>,
+    },
+    WriteKeys {
+        keys: &'o Pattern,
+        value: &'o Value,
+    },
+    Remove {
+        target: &'o Target,
+    },
+    /// Keeps or removes the attributes whose key matches.
+    RetainKeys {
+        keys: &'o Pattern,
+        matching: bool,
+    },
+    Rename {
+        from: &'o str,
+        to: &'o str,
+    },
+    /// Renames or copies.
+    RenameKeys {
+        keys: &'o Pattern,
+        to: &'o str,
+        copies: bool,
+    },
+    Copy {
+        from: &'o Target,
+        to: &'o Target,
+    },
+    Hash {
+        target: &'o Target,
+        key: Option<&'o HashKey>,
+    },
+    HashKeys {
+        keys: &'o Pattern,
+        key: Option<&'o HashKey>,
+    },
+    Extract {
+        from: &'o Target,
+        pattern: &'o Pattern,
+        groups: Vec<(usize, &'o Target)>,
+    },
+    Redact {
+        target: &'o Target,
+        redactions: &'o [Redaction],
+    },
+}
+
+/// What operations say of what they did.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub extracted: Extracted,
+    /// How many matches each redaction had.
+    pub matches: Vec<u64>,
+}
+
+/// A value in the form that its target wants.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prepared {
+    ready: Ready,
+    /// Of an attribute: its key.
+    key: Span,
+}
+
+/// Writes a value once, as its target holds it in every row.
+///
+/// # Errors
+/// Where the target cannot be, or not hold this.
+pub(super) fn prepare(
+    store: &mut Store,
+    signal: Signal,
+    level: Level,
+    target: &Target,
+    value: &Value,
+) -> Result<Prepared, EditError> {
+    if let Value::Encoded(content) = value {
+        value::check_encoded(content).map_err(EditError::BadArgument)?;
+    }
+    let cell = Variant::ALL.into_iter().find_map(|variant| locate(signal, level, variant, target));
+    match cell {
+        None => Err(no_such(signal, level, target)),
+        Some(Cell::Attribute(key)) => {
+            let ready = ready_attribute(store, key.as_bytes(), value);
+            Ok(Prepared { key: key_in(&ready, key.len()), ready })
+        }
+        Some(Cell::Field(place)) => {
+            let ready = ready_field(store, place.holds, value)
+                .map_err(|wanted| EditError::BadArgument(format!("{} wants {wanted}", name(target))))?;
+            Ok(Prepared { ready, key: Span::default() })
+        }
+    }
+}
+
+/// The same of a text that the store has already; `None` where the target cannot hold it.
+fn prepare_text(store: &mut Store, cell: Cell<'_>, text: Span) -> Option<Prepared> {
+    match cell {
+        Cell::Attribute(key) => {
+            let key = store.add(key.as_bytes());
+            let start = store.end();
+            let length = text.len();
+            crate::wire::put_varint(store.edits(), 1 << 3 | crate::wire::WIRE_LEN);
+            crate::wire::put_varint(store.edits(), length as u64);
+            store.copy(text);
+            let any = store.since(start);
+            Some(Prepared { ready: ready_attribute_of(store, key, any), key })
+        }
+        Cell::Field(place) => {
+            let text = std::str::from_utf8(store.bytes(text)).ok()?.to_owned();
+            let number = || text.trim().parse::<i64>().ok().map(Value::Int);
+            let value = match place.holds {
+                super::place::Holds::Varint | super::place::Holds::Fixed32 | super::place::Holds::Fixed64 => {
+                    number()?
+                }
+                super::place::Holds::Number { .. } => {
+                    number().or_else(|| text.trim().parse().ok().map(Value::Double))?
+                }
+                _ => Value::Text(text),
+            };
+            let ready = ready_field(store, place.holds, &value).ok()?;
+            Some(Prepared { ready, key: Span::default() })
+        }
+    }
+}
+
+/// Where the key is in an attribute that was just made.
+fn key_in(ready: &Ready, length: usize) -> Span {
+    let head = 1 + crate::wire::varint_bytes(length as u64) as u32;
+    let start = ready.content.start + head;
+    Span { start, end: start + length as u32 }
+}
+
+pub(super) fn no_such(signal: Signal, level: Level, target: &Target) -> EditError {
+    let of = match (signal, level) {
+        (Signal::Logs, Level::Record) => "a log record",
+        (Signal::Traces, Level::Record) => "a span",
+        (_, Level::Record) => "a data point",
+        (_, Level::Resource) => "a resource",
+        (_, Level::Scope) => "a scope",
+        (_, Level::Metric) => "a metric",
+        (_, Level::Event) => "an event",
+        (_, Level::Link) => "a link",
+        (_, Level::Exemplar) => "an exemplar",
+    };
+    EditError::Unsupported(format!("{of} has no {}", name(target)))
+}
+
+fn name(target: &Target) -> String {
+    match target {
+        Target::Attribute(key) => format!("attribute `{key}`"),
+        Target::Field(field) => {
+            let mut name = String::new();
+            for (place, char) in format!("{field:?}").char_indices() {
+                if char.is_ascii_uppercase() && place > 0 {
+                    name.push('-');
+                }
+                name.push(char.to_ascii_lowercase());
+            }
+            name
+        }
+    }
+}
+
+/// A row, opened, with what an operation needs to know of it.
+pub(super) struct Opened<'r> {
+    pub draft: &'r mut Draft,
+    pub store: &'r mut Store,
+    pub signal: Signal,
+    pub level: Level,
+    pub variant: Variant,
+}
+
+impl Opened<'_> {
+    fn locate<'t>(&self, target: &'t Target) -> Option<Cell<'t>> {
+        locate(self.signal, self.level, self.variant, target)
+    }
+
+    pub(super) fn read(&mut self, target: &Target) -> Result<Option<Raw>, EditError> {
+        match self.locate(target) {
+            Some(cell) => Ok(self.draft.read(self.store, cell)?),
+            None => Ok(None),
+        }
+    }
+
+    fn is_there(&mut self, cell: Cell<'_>) -> Result<bool, EditError> {
+        match cell {
+            Cell::Attribute(key) => Ok(self.draft.has(self.store, key.as_bytes())),
+            Cell::Field(_) => Ok(self.draft.read(self.store, cell)?.is_some()),
+        }
+    }
+
+    fn write(&mut self, cell: Cell<'_>, prepared: &Prepared) -> Result<(), EditError> {
+        match cell {
+            Cell::Attribute(_) => self.draft.set_attribute(self.store, prepared.key, prepared.ready),
+            Cell::Field(place) => self.draft.set_field(self.store, place, prepared.ready)?,
+        }
+        Ok(())
+    }
+
+    fn write_text(&mut self, target: &Target, text: &[u8]) -> Result<bool, EditError> {
+        let Some(cell) = self.locate(target) else { return Ok(false) };
+        let text = self.store.add(text);
+        let Some(prepared) = prepare_text(self.store, cell, text) else { return Ok(false) };
+        self.write(cell, &prepared)?;
+        Ok(true)
+    }
+
+    fn remove(&mut self, cell: Cell<'_>) -> Result<(), EditError> {
+        match cell {
+            Cell::Attribute(key) => self.draft.remove_attribute(self.store, key.as_bytes()),
+            Cell::Field(place) => self.draft.remove_field(self.store, place)?,
+        }
+        Ok(())
+    }
+
+    /// Does one operation; `turn` counts the rows that it was done to.
+    pub(super) fn apply(&mut self, op: &Op<'_>, turn: usize, tally: &mut Tally) -> Result<(), EditError> {
+        match op {
+            Op::Write { target, when, cell: prepared } => {
+                let Some(cell) = self.locate(target) else { return Ok(()) };
+                if *when == When::Always || self.is_there(cell)? == (*when == When::Present) {
+                    self.write(cell, prepared)?;
+                }
+            }
+            Op::WriteEach { target, cells } => {
+                if let (Some(cell), Some(Some(prepared))) = (self.locate(target), cells.get(turn)) {
+                    self.write(cell, prepared)?;
+                }
+            }
+            Op::WriteKeys { keys, value } => {
+                for place in self.matching(keys) {
+                    let key = self.store.bytes(self.draft.attribute_at(place).key).to_vec();
+                    let ready = ready_attribute(self.store, &key, value);
+                    self.draft.replace_attribute(place, key_in(&ready, key.len()), ready);
+                }
+            }
+            Op::Remove { target } => {
+                if let Some(cell) = self.locate(target) {
+                    self.remove(cell)?;
+                }
+            }
+            Op::RetainKeys { keys, matching } => {
+                let store = &*self.store;
+                self.draft.retain(|key| keys.is_match(store.bytes(key)) == *matching);
+            }
+            Op::Rename { from, to } => self.rename(from.as_bytes(), to.as_bytes())?,
+            Op::RenameKeys { keys, to, copies } => self.rename_keys(keys, to, *copies)?,
+            Op::Copy { from, to } => self.copy(from, to)?,
+            Op::Hash { target, key } => {
+                if let Some(raw) = self.read(target)? {
+                    let mut hashed = Vec::new();
+                    put_hash(*key, &hashed_bytes(self.store, raw)?, &mut hashed);
+                    self.write_text(target, &hashed)?;
+                }
+            }
+            Op::HashKeys { keys, key } => self.hash_keys(keys, *key)?,
+            Op::Extract { from, pattern, groups } => {
+                self.extract(from, pattern, groups, &mut tally.extracted)?;
+            }
+            Op::Redact { target, redactions } => {
+                tally.matches.resize(redactions.len(), 0);
+                self.redact(target, redactions, &mut tally.matches)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn matching(&self, keys: &Pattern) -> Vec<usize> {
+        self.draft.places(|key| keys.is_match(self.store.bytes(key)))
+    }
+
+    fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), EditError> {
+        let Some(place) = self.draft.place_of(self.store, from) else { return Ok(()) };
+        if from != to {
+            self.rekey(place, to)?;
+        }
+        Ok(())
+    }
+
+    /// Gives an attribute another key; whatever has the old or the new one beside it goes.
+    fn rekey(&mut self, place: usize, to: &[u8]) -> Result<(), EditError> {
+        let part = self.draft.attribute_at(place);
+        let any = attribute_value(self.store, &part)?;
+        let from = self.store.bytes(part.key).to_vec();
+        let key = self.store.add(to);
+        let ready = ready_attribute_of(self.store, key, any);
+        self.draft.remove_attribute(self.store, &from);
+        self.draft.set_attribute(self.store, key, ready);
+        Ok(())
+    }
+
+    fn rename_keys(&mut self, keys: &Pattern, to: &str, copies: bool) -> Result<(), EditError> {
+        let places = self.matching(keys);
+        let found: Vec<Vec<u8>> = places
+            .into_iter()
+            .map(|place| self.store.bytes(self.draft.attribute_at(place).key).to_vec())
+            .collect();
+        for from in found {
+            let renamed = keys.regex().replace(&from, to.as_bytes()).into_owned();
+            // An earlier one may have taken its place.
+            let Some(place) = self.draft.place_of(self.store, &from).filter(|_| renamed != from) else {
+                continue;
+            };
+            let renamed = String::from_utf8_lossy(&renamed).into_owned();
+            if copies {
+                let part = self.draft.attribute_at(place);
+                let any = attribute_value(self.store, &part)?;
+                let key = self.store.add(renamed.as_bytes());
+                let ready = ready_attribute_of(self.store, key, any);
+                self.draft.set_attribute(self.store, key, ready);
+            } else {
+                self.rekey(place, renamed.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &Target, to: &Target) -> Result<(), EditError> {
+        let Some(raw) = self.read(from)? else { return Ok(()) };
+        if let Some(prepared) = self.prepare_raw(to, raw)?
+            && let Some(cell) = self.locate(to)
+        {
+            self.write(cell, &prepared)?;
+        }
+        Ok(())
+    }
+
+    /// A value of another cell, as this target holds it; `None` where it cannot.
+    pub(super) fn prepare_raw(&mut self, to: &Target, raw: Raw) -> Result<Option<Prepared>, EditError> {
+        let Some(cell) = self.locate(to) else { return Ok(None) };
+        Ok(match (cell, raw) {
+            (Cell::Attribute(key), Raw::Any(any)) => {
+                let key = self.store.add(key.as_bytes());
+                Some(Prepared { ready: ready_attribute_of(self.store, key, any), key })
+            }
+            (cell, raw) => match (to_value(self.store, raw)?, cell) {
+                (Value::Text(text), cell) => {
+                    let text = self.store.add(text.as_bytes());
+                    prepare_text(self.store, cell, text)
+                }
+                (value, _) => prepare(self.store, self.signal, self.level, to, &value).ok(),
+            },
+        })
+    }
+
+    fn hash_keys(&mut self, keys: &Pattern, key: Option<&HashKey>) -> Result<(), EditError> {
+        for place in self.matching(keys) {
+            let part = self.draft.attribute_at(place);
+            let any = attribute_value(self.store, &part)?;
+            let mut hashed = Vec::new();
+            put_hash(key, &hashed_bytes(self.store, Raw::Any(any))?, &mut hashed);
+            let hashed = Value::Text(String::from_utf8_lossy(&hashed).into_owned());
+            let name = self.store.bytes(part.key).to_vec();
+            let ready = ready_attribute(self.store, &name, &hashed);
+            self.draft.replace_attribute(place, key_in(&ready, name.len()), ready);
+        }
+        Ok(())
+    }
+
+    fn extract(
+        &mut self,
+        from: &Target,
+        pattern: &Pattern,
+        groups: &[(usize, &Target)],
+        done: &mut Extracted,
+    ) -> Result<(), EditError> {
+        let Some(raw) = self.read(from)? else { return Ok(()) };
+        let mut found: Vec<(&Target, Vec<u8>)> = Vec::new();
+        if let Some(text) = bytes_of(self.store, raw)?
+            && pattern.may_match(text)
+            && let Some(captures) = pattern.captures(text)
+        {
+            done.matched += 1;
+            found = groups
+                .iter()
+                .filter_map(|(group, to)| Some((*to, captures.get(*group)?.as_bytes().to_vec())))
+                .collect();
+        }
+        for (to, text) in found {
+            if !self.write_text(to, &text)? {
+                done.invalid += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn redact(
+        &mut self,
+        target: &Target,
+        redactions: &[Redaction],
+        counts: &mut [u64],
+    ) -> Result<(), EditError> {
+        let Some(cell) = self.locate(target) else { return Ok(()) };
+        let Some(raw) = self.draft.read(self.store, cell)? else { return Ok(()) };
+        let redacted = match bytes_of(self.store, raw)? {
+            Some(text) => redact_text(redactions, text, counts),
+            None => None,
+        };
+        match redacted {
+            None => {}
+            Some(None) => self.remove(cell)?,
+            // A field that cannot hold what is left of it goes.
+            Some(Some(text)) if !self.write_text(target, &text)? => self.remove(cell)?,
+            Some(Some(_)) => {}
+        }
+        Ok(())
+    }
+}
+
+/// What of a value is hashed.
+fn hashed_bytes(store: &Store, raw: Raw) -> Result<Vec<u8>, EditError> {
+    Ok(match raw {
+        Raw::Text(span) | Raw::Bytes(span) => store.bytes(span).to_vec(),
+        Raw::Int(int) => int.to_string().into_bytes(),
+        Raw::Double(double) => double.to_string().into_bytes(),
+        Raw::Any(span) => match any(store.bytes(span))? {
+            Any::Text(bytes) | Any::Bytes(bytes) => bytes.to_vec(),
+            Any::Empty => Vec::new(),
+            Any::Boolean(is_true) => is_true.to_string().into_bytes(),
+            Any::Int(int) => int.to_string().into_bytes(),
+            Any::Double(double) => double.to_string().into_bytes(),
+            Any::Other => store.bytes(span).to_vec(),
+        },
+    })
+}

@@ -1,0 +1,359 @@
+//! Looking into every text of a batch.
+
+use super::words::{Action, EditError, Redaction, Selection};
+use crate::{
+    document::Malformed,
+    schema::{Field, Kind, Message},
+    wire::{Fields, WIRE_LEN, put_bytes, put_varint, varint_of},
+};
+
+/// How deep messages may be inside each other in what is looked into. Readers of protobuf stop at 100.
+const DEPTH_MAX: usize = 128;
+/// How often a text is gone through again, where taking something out brought something else forth.
+const ROUNDS_MAX: usize = 4;
+
+/// Puts what is to become of matches in a text into effect: each redaction on what those before it left,
+/// until nothing matches. `None`: nothing matches. `Some(None)`: the text goes as a whole.
+pub(super) fn redact_text(
+    redactions: &[Redaction],
+    text: &[u8],
+    counts: &mut [u64],
+) -> Option<Option<Vec<u8>>> {
+    let mut current: Option<Vec<u8>> = None;
+    for round in 0..ROUNDS_MAX {
+        let mut again = false;
+        for (redaction, count) in redactions.iter().zip(&mut *counts) {
+            let before = current.as_deref().unwrap_or(text);
+            if !redaction.pattern.may_match(before) {
+                continue;
+            }
+            let (found, after) = replace(redaction, before);
+            if found == 0 {
+                continue;
+            }
+            if matches!(redaction.action, Action::Remove) {
+                *count += found;
+                return Some(None);
+            }
+            // What an action leaves may match itself: a mask such as an address, a truncated number.
+            if round == 0 || after != before {
+                *count += found;
+                again = true;
+                current = Some(after);
+            }
+        }
+        if !again {
+            break;
+        }
+    }
+    current.map(Some)
+}
+
+/// Replaces the matches of one redaction; says how many there were.
+fn replace(redaction: &Redaction, text: &[u8]) -> (u64, Vec<u8>) {
+    let mut out = Vec::new();
+    let (mut found, mut copied, mut from) = (0, 0, 0);
+    while let Some((start, end)) = redaction.pattern.find_at(text, from) {
+        if start == end {
+            // Nothing is no secret.
+            from = end + 1;
+            if from > text.len() {
+                break;
+            }
+            continue;
+        }
+        found += 1;
+        out.extend_from_slice(&text[copied..start]);
+        match &redaction.action {
+            Action::Mask(mask) => out.extend_from_slice(mask.as_bytes()),
+            Action::Hash(key) => key.put(&text[start..end], &mut out),
+            Action::Remove => {}
+            Action::Truncate(characters) => {
+                let kept = first_characters(&text[start..end], *characters as usize);
+                out.extend_from_slice(kept);
+                if kept.len() < end - start {
+                    out.extend_from_slice("…".as_bytes());
+                }
+            }
+        }
+        (copied, from) = (end, end);
+        if from >= text.len() {
+            break;
+        }
+    }
+    out.extend_from_slice(&text[copied..]);
+    (found, out)
+}
+
+/// The beginning of a text; what is no UTF-8 counts as one character a byte.
+fn first_characters(text: &[u8], characters: usize) -> &[u8] {
+    let is_first = |byte: &u8| byte & 0xc0 != 0x80;
+    let end = text.iter().enumerate().filter(|(_, byte)| is_first(byte)).nth(characters);
+    &text[..end.map_or(text.len(), |(place, _)| place)]
+}
+
+/// Goes through messages and puts redactions into effect in their texts.
+pub(super) struct Redactor<'r> {
+    redactions: &'r [Redaction],
+    selection: &'r Selection,
+    /// How many matches each redaction had.
+    pub counts: Vec<u64>,
+}
+
+/// Where a message is.
+#[derive(Clone, Copy)]
+struct Around {
+    depth: usize,
+    /// Whether values below are looked into: those of a body, or of attributes that were selected.
+    values: bool,
+    /// Whether keys have a say in that.
+    in_attributes: bool,
+}
+
+/// What became of a message or a text.
+enum Done {
+    Kept,
+    Changed(Vec<u8>),
+    /// It goes, and with it the attribute that holds it.
+    Removed,
+}
+
+impl<'r> Redactor<'r> {
+    pub(super) fn new(redactions: &'r [Redaction], selection: &'r Selection) -> Self {
+        Self { redactions, selection, counts: vec![0; redactions.len()] }
+    }
+
+    /// Whether anything in these bytes may match.
+    #[inline]
+    pub(super) fn may_match(&self, bytes: &[u8]) -> bool {
+        self.redactions.iter().any(|redaction| redaction.pattern.may_match(bytes))
+            || self.selection.places.integers && self.may_hold_integer(bytes)
+    }
+
+    /// Whether an integer in these bytes may match. One of so many digits is so many bytes long.
+    fn may_hold_integer(&self, bytes: &[u8]) -> bool {
+        let digits = self.redactions.iter().map(|redaction| redaction.pattern.length_min()).min();
+        let smallest = digits.map_or(0, |digits| 10u64.saturating_pow(digits.saturating_sub(1) as u32));
+        // All but the last byte of a varint have the highest bit set.
+        let more = match smallest {
+            0..128 => return true,
+            smallest => (63 - smallest.leading_zeros() as usize) / 7,
+        };
+        // The tag of an integer, as it is always written and as it may be.
+        memchr::memchr2_iter(0x18, 0x98, bytes).any(|place| {
+            let value = &bytes[place + 1..];
+            bytes[place] == 0x98 && value.first().is_some_and(|byte| byte & 0x7f == 0)
+                || value.len() > more && value[..more].iter().all(|byte| *byte >= 0x80)
+        })
+    }
+
+    /// Looks into the fields of one message, but for those under some numbers. `None`: nothing changed.
+    pub(super) fn message(
+        &mut self,
+        message: &'static Message,
+        content: &[u8],
+        except: &[u32],
+    ) -> Result<Option<Vec<u8>>, EditError> {
+        let around = Around { depth: 0, values: false, in_attributes: false };
+        match self.fields(message, content, except, around)? {
+            Done::Kept => Ok(None),
+            Done::Changed(content) => Ok(Some(content)),
+            Done::Removed => Ok(Some(Vec::new())),
+        }
+    }
+
+    fn fields(
+        &mut self,
+        message: &'static Message,
+        content: &[u8],
+        except: &[u32],
+        mut around: Around,
+    ) -> Result<Done, EditError> {
+        if around.depth > DEPTH_MAX {
+            return Err(EditError::Malformed(Malformed::at("values nested too deeply to be looked into", 0)));
+        }
+        if message.is_key_value() {
+            around = self.below_key(content, around)?;
+        }
+        let mut changed: Option<Vec<u8>> = None;
+        let (mut copied, mut expected) = (0, 0);
+        for field in Fields::of(content) {
+            let field = field?;
+            let number = u64::from(field.number);
+            if except.contains(&field.number) {
+                continue;
+            }
+            let Some(place) = message.by_number(number, expected) else { continue };
+            expected = place;
+            let known = &message.fields[place];
+            let value = &content[field.content.clone()];
+            let done = match (known.kind, field.wire_type) {
+                (Kind::Message(below), WIRE_LEN) => {
+                    self.fields(below, value, &[], self.below(message, known, around))?
+                }
+                (Kind::String | Kind::Bytes, WIRE_LEN) if self.is_selected(message, known, around) => {
+                    self.text(value)
+                }
+                (Kind::Int64, 0) if message.is_any_value() && around.values => {
+                    match self.integer(value) {
+                        Done::Changed(text) => {
+                            let out = changed.get_or_insert_default();
+                            out.extend_from_slice(&content[copied..field.whole.start]);
+                            put_bytes(out, 1, &text); // an integer no more
+                            copied = field.whole.end;
+                            continue;
+                        }
+                        done => done,
+                    }
+                }
+                _ => Done::Kept,
+            };
+            match done {
+                Done::Kept => continue,
+                // What holds the value of an attribute goes with it.
+                Done::Removed if message.is_key_value() || self.is_value(message) => {
+                    return Ok(Done::Removed);
+                }
+                Done::Removed => {
+                    let out = changed.get_or_insert_default();
+                    out.extend_from_slice(&content[copied..field.whole.start]);
+                }
+                Done::Changed(value) => {
+                    let out = changed.get_or_insert_default();
+                    out.extend_from_slice(&content[copied..field.whole.start]);
+                    put_varint(out, number << 3 | WIRE_LEN);
+                    put_varint(out, value.len() as u64);
+                    out.extend_from_slice(&value);
+                }
+            }
+            copied = field.whole.end;
+        }
+        Ok(match changed {
+            None => Done::Kept,
+            Some(mut out) => {
+                out.extend_from_slice(&content[copied..]);
+                Done::Changed(out)
+            }
+        })
+    }
+
+    /// Whether a message is a value, or a list of values.
+    fn is_value(&self, message: &'static Message) -> bool {
+        message.is_any_value() || message.is_array_value()
+    }
+
+    /// What holds below a field of a message.
+    fn below(&self, message: &'static Message, field: &Field, around: Around) -> Around {
+        let depth = around.depth + 1;
+        let Kind::Message(below) = field.kind else { return Around { depth, ..around } };
+        if below.is_key_value() && !around.in_attributes && !message.is_key_value_list() {
+            // The attributes of something.
+            let values = self.selection.places.attribute_values && self.selection.only_keys.is_none();
+            return Around { depth, values, in_attributes: true };
+        }
+        if below.is_any_value() && !around.in_attributes && around.depth == 0 {
+            return Around { depth, values: self.selection.places.bodies, in_attributes: false };
+        }
+        Around { depth, ..around }
+    }
+
+    /// What holds below this key.
+    fn below_key(&self, key_value: &[u8], around: Around) -> Result<Around, EditError> {
+        let Selection { only_keys, except_keys, places } = self.selection;
+        if !around.in_attributes || only_keys.is_none() && except_keys.is_none() {
+            return Ok(around);
+        }
+        let mut key: &[u8] = &[];
+        for field in Fields::of(key_value) {
+            let field = field?;
+            if field.number == 1 && field.wire_type == WIRE_LEN {
+                key = &key_value[field.content];
+            }
+        }
+        let only = only_keys.as_ref().is_some_and(|keys| keys.is_match(key));
+        let except = except_keys.as_ref().is_some_and(|keys| keys.is_match(key));
+        let values = (around.values || only) && !except && places.attribute_values;
+        Ok(Around { values, ..around })
+    }
+
+    fn is_selected(&self, message: &'static Message, field: &Field, around: Around) -> bool {
+        let places = &self.selection.places;
+        if message.is_any_value() {
+            return around.values;
+        }
+        match field.name {
+            "key" | "idKeys" | "descriptionKeys" => places.attribute_keys,
+            "name" | "version" | "eventName" => places.names,
+            _ => places.texts,
+        }
+    }
+
+    fn text(&mut self, text: &[u8]) -> Done {
+        match redact_text(self.redactions, text, &mut self.counts) {
+            None => Done::Kept,
+            Some(None) => Done::Removed,
+            Some(Some(text)) => Done::Changed(text),
+        }
+    }
+
+    fn integer(&mut self, varint: &[u8]) -> Done {
+        if !self.selection.places.integers {
+            return Done::Kept;
+        }
+        match varint_of(varint) {
+            Some(value) => self.text((value as i64).to_string().as_bytes()),
+            None => Done::Kept,
+        }
+    }
+}
+
+/// Removes the fields that a message does not know, and counts them. `None`: there are none.
+pub(super) fn without_unknown_fields(
+    message: &'static Message,
+    content: &[u8],
+    except: &[u32],
+    count: &mut u64,
+    depth: usize,
+) -> Result<Option<Vec<u8>>, EditError> {
+    if depth > DEPTH_MAX {
+        return Err(EditError::Malformed(Malformed::at("values nested too deeply to be looked into", 0)));
+    }
+    let mut changed: Option<Vec<u8>> = None;
+    let (mut copied, mut expected) = (0, 0);
+    for field in Fields::of(content) {
+        let field = field?;
+        if except.contains(&field.number) {
+            continue;
+        }
+        let known = message.by_number(u64::from(field.number), expected);
+        let (value, number) = match known.map(|place| (place, message.fields[place].kind)) {
+            Some((place, Kind::Message(below))) if field.wire_type == WIRE_LEN => {
+                expected = place;
+                let value = &content[field.content.clone()];
+                match without_unknown_fields(below, value, &[], count, depth + 1)? {
+                    None => continue,
+                    Some(value) => (value, field.number),
+                }
+            }
+            Some((place, _)) => {
+                expected = place;
+                continue;
+            }
+            None => {
+                *count += 1;
+                let out = changed.get_or_insert_default();
+                out.extend_from_slice(&content[copied..field.whole.start]);
+                copied = field.whole.end;
+                continue;
+            }
+        };
+        let out = changed.get_or_insert_default();
+        out.extend_from_slice(&content[copied..field.whole.start]);
+        put_bytes(out, u64::from(number), &value);
+        copied = field.whole.end;
+    }
+    Ok(changed.map(|mut out| {
+        out.extend_from_slice(&content[copied..]);
+        out
+    }))
+}

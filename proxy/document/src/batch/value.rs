@@ -1,0 +1,272 @@
+//! Values: between the wire, the contract, and the fields that hold them.
+
+use super::{
+    place::Holds,
+    store::{Span, Store},
+    words::Value,
+};
+use crate::{
+    document::Malformed,
+    wire::{self, Reader, put_bytes, put_number, put_varint},
+};
+
+/// A value as it stands in a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Raw {
+    /// The content of an `AnyValue`.
+    Any(Span),
+    Text(Span),
+    Bytes(Span),
+    Int(i64),
+    Double(f64),
+}
+
+/// A value ready to be put into a field: what stands after its tag and length.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ready {
+    pub wire_type: u64,
+    pub content: Span,
+    /// Whether it goes under a number's field for doubles.
+    pub is_double: bool,
+}
+
+/// What an `AnyValue` holds, its bytes within the content.
+pub(super) enum Any<'b> {
+    Empty,
+    Text(&'b [u8]),
+    Boolean(bool),
+    Int(i64),
+    Double(f64),
+    Bytes(&'b [u8]),
+    Other,
+}
+
+/// Reads the content of an `AnyValue`; the last of its fields counts.
+pub(super) fn any(content: &[u8]) -> Result<Any<'_>, Malformed> {
+    // Nearly all values are one short text.
+    if let [0x0a, length @ 0..0x80, text @ ..] = content
+        && text.len() == usize::from(*length)
+    {
+        return Ok(Any::Text(text));
+    }
+    let mut found = Any::Empty;
+    let mut reader = Reader::new(content);
+    while let Some(field) = reader.field() {
+        found = match field? {
+            (1, wire::Value::Bytes(text)) => Any::Text(text),
+            (2, wire::Value::Number(number)) => Any::Boolean(number != 0),
+            (3, wire::Value::Number(number)) => Any::Int(number as i64),
+            (4, wire::Value::Fixed64(bits)) => Any::Double(f64::from_bits(bits)),
+            (7, wire::Value::Bytes(bytes)) => Any::Bytes(bytes),
+            _ => Any::Other,
+        };
+    }
+    Ok(found)
+}
+
+/// As the contract says it.
+pub(super) fn to_value(store: &Store, raw: Raw) -> Result<Value, Malformed> {
+    Ok(match raw {
+        Raw::Text(span) => text(store.bytes(span)),
+        Raw::Bytes(span) => Value::Bytes(store.bytes(span).to_vec()),
+        Raw::Int(int) => Value::Int(int),
+        Raw::Double(double) => Value::Double(double),
+        Raw::Any(span) => {
+            let content = store.bytes(span);
+            match any(content)? {
+                Any::Empty => Value::Empty,
+                Any::Text(bytes) => text(bytes),
+                Any::Boolean(is_true) => Value::Boolean(is_true),
+                Any::Int(int) => Value::Int(int),
+                Any::Double(double) => Value::Double(double),
+                Any::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
+                Any::Other => Value::Encoded(content.to_vec()),
+            }
+        }
+    })
+}
+
+fn text(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::Text(text.to_owned()),
+        Err(_) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+/// The text or bytes that a value is.
+pub(super) fn bytes_of(store: &Store, raw: Raw) -> Result<Option<&[u8]>, Malformed> {
+    Ok(match raw {
+        Raw::Text(span) | Raw::Bytes(span) => Some(store.bytes(span)),
+        Raw::Any(span) => match any(store.bytes(span))? {
+            Any::Text(bytes) | Any::Bytes(bytes) => Some(bytes),
+            _ => None,
+        },
+        Raw::Int(_) | Raw::Double(_) => None,
+    })
+}
+
+/// The text that a value is, where it is UTF-8.
+pub(super) fn text_of(store: &Store, raw: Raw) -> Result<Option<&str>, Malformed> {
+    let bytes = match raw {
+        Raw::Text(span) => Some(store.bytes(span)),
+        Raw::Any(span) => match any(store.bytes(span))? {
+            Any::Text(bytes) => Some(bytes),
+            _ => None,
+        },
+        _ => None,
+    };
+    Ok(bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()))
+}
+
+/// The integer that a value is.
+pub(super) fn int_of(store: &Store, raw: Raw) -> Result<Option<i64>, Malformed> {
+    Ok(match raw {
+        Raw::Int(int) => Some(int),
+        Raw::Any(span) => match any(store.bytes(span))? {
+            Any::Int(int) => Some(int),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// The number that a value is.
+pub(super) fn double_of(store: &Store, raw: Raw) -> Result<Option<f64>, Malformed> {
+    Ok(match raw {
+        Raw::Int(int) => Some(int as f64),
+        Raw::Double(double) => Some(double),
+        Raw::Any(span) => match any(store.bytes(span))? {
+            Any::Int(int) => Some(int as f64),
+            Any::Double(double) => Some(double),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// Appends the content of an `AnyValue`.
+pub(super) fn put_any(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Empty => {}
+        Value::Text(text) => put_bytes(out, 1, text.as_bytes()),
+        Value::Boolean(is_true) => put_number(out, 2, u64::from(*is_true)),
+        Value::Int(int) => put_number(out, 3, *int as u64),
+        Value::Double(double) => {
+            out.push(4 << 3 | 1);
+            out.extend(double.to_le_bytes());
+        }
+        Value::Bytes(bytes) => put_bytes(out, 7, bytes),
+        Value::Encoded(content) => out.extend_from_slice(content),
+    }
+}
+
+/// Checks an encoded `AnyValue` from a plugin: its framing, not deeper.
+pub(super) fn check_encoded(content: &[u8]) -> Result<(), String> {
+    let mut reader = Reader::new(content);
+    while let Some(field) = reader.field() {
+        field.map_err(|error| format!("the encoded value is no `AnyValue`: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Writes what an attribute's field holds: a `KeyValue`.
+pub(super) fn ready_attribute(store: &mut Store, key: &[u8], value: &Value) -> Ready {
+    let start = store.end();
+    let out = store.edits();
+    put_bytes(out, 1, key);
+    let mut content = Vec::new();
+    put_any(value, &mut content);
+    put_bytes(out, 2, &content);
+    Ready { wire_type: wire::WIRE_LEN, content: store.since(start), is_double: false }
+}
+
+/// The same, where the content of the `AnyValue` is in the store already.
+pub(super) fn ready_attribute_of(store: &mut Store, key: Span, any: Span) -> Ready {
+    let start = store.end();
+    for (number, part) in [(1, key), (2, any)] {
+        put_varint(store.edits(), number << 3 | wire::WIRE_LEN);
+        put_varint(store.edits(), part.len() as u64);
+        store.copy(part);
+    }
+    Ready { wire_type: wire::WIRE_LEN, content: store.since(start), is_double: false }
+}
+
+/// Writes a value as a field of this kind holds it.
+///
+/// # Errors
+/// What such a field holds.
+pub(super) fn ready_field(store: &mut Store, kind: Holds, value: &Value) -> Result<Ready, &'static str> {
+    let start = store.end();
+    let out = store.edits();
+    let mut is_double = false;
+    let wire_type = match (kind, value) {
+        (Holds::Any, value) => {
+            put_any(value, out);
+            wire::WIRE_LEN
+        }
+        (Holds::Text, Value::Text(text)) => {
+            out.extend_from_slice(text.as_bytes());
+            wire::WIRE_LEN
+        }
+        (Holds::Id(length), Value::Bytes(id)) if is_id(id, length) => {
+            out.extend_from_slice(id);
+            wire::WIRE_LEN
+        }
+        (Holds::Id(length), Value::Text(digits)) => {
+            let id = from_hex(digits.as_bytes()).filter(|id| is_id(id, length));
+            out.extend(id.ok_or(id_wanted(length))?);
+            wire::WIRE_LEN
+        }
+        (Holds::Varint, Value::Int(int)) if u32::try_from(*int).is_ok_and(|int| int <= i32::MAX as u32) => {
+            put_varint(out, *int as u64);
+            0
+        }
+        (Holds::Fixed64, Value::Int(int)) if *int >= 0 => {
+            out.extend(int.to_le_bytes());
+            1
+        }
+        (Holds::Fixed32, Value::Int(int)) => {
+            let int = u32::try_from(*int).map_err(|_| "an integer of 32 bits, not below 0")?;
+            out.extend(int.to_le_bytes());
+            5
+        }
+        (Holds::Number { .. }, Value::Int(int)) => {
+            out.extend(int.to_le_bytes());
+            1
+        }
+        (Holds::Number { .. }, Value::Double(double)) => {
+            is_double = true;
+            out.extend(double.to_le_bytes());
+            1
+        }
+        (Holds::Text, _) => return Err("a text"),
+        (Holds::Id(length), _) => return Err(id_wanted(length)),
+        (Holds::Varint, _) => return Err("an integer of 31 bits, not below 0"),
+        (Holds::Fixed64, _) => return Err("an integer, not below 0"),
+        (Holds::Fixed32, _) => return Err("an integer of 32 bits, not below 0"),
+        (Holds::Number { .. }, _) => return Err("an integer or a double"),
+    };
+    Ok(Ready { wire_type, content: store.since(start), is_double })
+}
+
+fn id_wanted(length: usize) -> &'static str {
+    match length {
+        16 => "a trace's id: 16 bytes or 32 hexadecimal digits, not all zero",
+        _ => "a span's id: 8 bytes or 16 hexadecimal digits, not all zero",
+    }
+}
+
+fn is_id(id: &[u8], length: usize) -> bool {
+    id.len() == length && id.iter().any(|byte| *byte != 0)
+}
+
+fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    pairs
+        .iter()
+        .map(|[high, low]| {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            Some((digit(*high)? << 4 | digit(*low)?) as u8)
+        })
+        .collect()
+}
