@@ -316,18 +316,31 @@ impl<'b> Fields<'b> {
         Self { bytes, at: 0 }
     }
 
-    /// A field as nearly all are: a tag of one byte, a length of one byte.
+    /// A field as nearly all are: a tag of one byte, a length of one or two.
     #[inline]
     fn short(&self) -> Option<Part> {
-        let [tag, length, rest @ ..] = &self.bytes[self.at..] else { return None };
-        let (tag, length) = (*tag, usize::from(*length));
-        if tag & 0x87 != WIRE_LEN as u8 || tag < 8 || length >= 0x80 || length > rest.len() {
-            return None;
-        }
-        let content = self.at + 2..self.at + 2 + length;
-        Some(Part { number: u32::from(tag >> 3), wire_type: WIRE_LEN, whole: self.at..content.end, content })
+        let bytes = self.bytes.get(self.at..)?;
+        let [tag @ 8..0x80, rest @ ..] = bytes else { return None };
+        let wire_type = u64::from(tag & 7);
+        let (head, length) = match (wire_type, rest) {
+            (WIRE_LEN, [length @ 0..0x80, ..]) => (2, usize::from(*length)),
+            (WIRE_LEN, [low, high @ 0..0x80, ..]) => (3, usize::from(low & 0x7f) | usize::from(*high) << 7),
+            (WIRE_VARINT, [0..0x80, ..]) => (1, 1),
+            (WIRE_I64, _) => (1, 8),
+            (WIRE_I32, _) => (1, 4),
+            _ => return None,
+        };
+        let start = self.at + head;
+        let end = start + length;
+        (end <= self.bytes.len()).then(|| Part {
+            number: u32::from(tag >> 3),
+            wire_type,
+            whole: self.at..end,
+            content: start..end,
+        })
     }
 
+    #[cold]
     fn any(&mut self) -> Result<Part, Malformed> {
         let start = self.at;
         let mut reader = Reader::new(&self.bytes[start..]);

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     document::Malformed,
-    wire::{Fields, WIRE_LEN, put_varint, varint_bytes},
+    wire::{self, Fields, WIRE_LEN, put_varint, varint_bytes},
 };
 
 /// A field of a row's message.
@@ -50,6 +50,52 @@ pub(super) struct Draft {
     home_field: Option<(u32, usize)>,
     attributes: u32,
     is_changed: bool,
+}
+
+/// Reads a cell of a row that is not opened for anything else.
+pub(super) fn peek(
+    store: &mut Store,
+    draft: &mut Draft,
+    row: Span,
+    shape: &Shape,
+    cell: Cell<'_>,
+) -> Result<Option<Raw>, Malformed> {
+    if shape.home.is_some() {
+        draft.load(store, row, shape)?;
+        return draft.read(store, cell);
+    }
+    // Only the fields that are wanted: of an attribute, the first.
+    draft.home.clear();
+    draft.attributes = shape.attributes;
+    let bytes = store.bytes(row);
+    let wanted = match cell {
+        Cell::Attribute(_) => [shape.attributes; 2],
+        Cell::Field(place) => match (place.within, place.holds) {
+            (Within::Sub(number), _) => [number; 2],
+            (_, Holds::Number { double, int }) => [double, int],
+            _ => [place.number; 2],
+        },
+    };
+    for field in Fields::of(bytes) {
+        let field = field.map_err(|error| error.after(row.start as usize))?;
+        if !wanted.contains(&field.number) {
+            continue;
+        }
+        match cell {
+            Cell::Field(_) => draft.home.push(part(bytes, row.start, field, None)?),
+            Cell::Attribute(key) if field.wire_type == WIRE_LEN => {
+                let content = &bytes[field.content.clone()];
+                let found = self::key(content)
+                    .map_err(|error| error.after(row.start as usize + field.content.start))?;
+                if content[found] == *key.as_bytes() {
+                    draft.home.push(part(bytes, row.start, field, Some(shape.attributes))?);
+                    break;
+                }
+            }
+            Cell::Attribute(_) => {}
+        }
+    }
+    if draft.home.is_empty() { Ok(None) } else { draft.read(store, cell) }
 }
 
 impl Draft {
@@ -309,13 +355,17 @@ fn put_parts(store: &mut Store, parts: &[Part]) {
             run.end = part.field.end;
             continue;
         }
-        store.copy(run);
+        if !run.is_empty() {
+            store.copy(run);
+        }
         run = part.field;
         if part.field.is_empty() {
             put_part(store, part);
         }
     }
-    store.copy(run);
+    if !run.is_empty() {
+        store.copy(run);
+    }
 }
 
 fn put_part(store: &mut Store, part: &Part) {
@@ -338,35 +388,31 @@ fn load(
     parts: &mut Vec<Part>,
 ) -> Result<(), Malformed> {
     let bytes = store.bytes(message);
-    let base = message.start;
-    let span = |range: std::ops::Range<usize>| Span {
-        start: base + range.start as u32,
-        end: base + range.end as u32,
-    };
     for field in Fields::of(bytes) {
-        let field = field.map_err(|error| error.after(base as usize))?;
-        let number = field.number;
-        if children.contains(&number) {
-            continue;
+        let field = field.map_err(|error| error.after(message.start as usize))?;
+        if children.is_empty() || !children.contains(&field.number) {
+            parts.push(part(bytes, message.start, field, attributes)?);
         }
-        let content = span(field.content.clone());
-        let key = match attributes {
-            Some(attributes) if attributes == number && field.wire_type == WIRE_LEN => {
-                let key = key(&bytes[field.content.clone()])
-                    .map_err(|error| error.after(content.start as usize))?;
-                Span { start: content.start + key.start as u32, end: content.start + key.end as u32 }
-            }
-            _ => Span::default(),
-        };
-        let wire_type = field.wire_type;
-        parts.push(Part { number, wire_type, field: span(field.whole), content, key });
     }
     Ok(())
 }
 
+/// A field of a message that begins at `base`, with its key, where it is an attribute.
+#[inline]
+fn part(bytes: &[u8], base: u32, field: wire::Part, attributes: Option<u32>) -> Result<Part, Malformed> {
+    let content = Span { start: base + field.content.start as u32, end: base + field.content.end as u32 };
+    let mut key = Span::default();
+    if attributes == Some(field.number) && field.wire_type == WIRE_LEN {
+        let found = self::key(&bytes[field.content]).map_err(|error| error.after(content.start as usize))?;
+        key = Span { start: content.start + found.start as u32, end: content.start + found.end as u32 };
+    }
+    let whole = Span { start: base + field.whole.start as u32, end: base + field.whole.end as u32 };
+    Ok(Part { number: field.number, wire_type: field.wire_type, field: whole, content, key })
+}
+
 /// Where the key of a `KeyValue` is; the last one counts.
 #[inline]
-fn key(key_value: &[u8]) -> Result<std::ops::Range<usize>, Malformed> {
+pub(super) fn key(key_value: &[u8]) -> Result<std::ops::Range<usize>, Malformed> {
     // As every encoder writes it: a short key, then one value to the end.
     if let [0x0a, length @ 0..0x80, rest @ ..] = key_value {
         let length = usize::from(*length);

@@ -7,7 +7,7 @@ use super::{
     words::Level,
 };
 use crate::{
-    Signal,
+    Chunks, Signal,
     wire::{Fields, WIRE_LEN, put_varint, varint_bytes},
 };
 
@@ -32,6 +32,50 @@ enum Piece {
     },
 }
 
+/// What goes where.
+pub(super) struct Plan {
+    pieces: Vec<Piece>,
+    bytes: usize,
+}
+
+/// Shorter pieces cost less copied than sent on their own.
+const PIECE_MIN: usize = 4 << 10;
+
+impl Plan {
+    /// As pieces of the store, and what is between them.
+    pub(super) fn chunks(self, store: Store) -> Chunks {
+        let (base, edits) = store.into_parts();
+        let bytes = |span: Span| match (span.start as usize).checked_sub(base.len()) {
+            None => base.slice(span.start as usize..span.end as usize),
+            Some(start) => edits.slice(start..start + span.len()),
+        };
+        let mut chunks = Chunks::default();
+        let is_large = |piece: &Piece| matches!(piece, Piece::Copy(span) if span.len() >= PIECE_MIN);
+        let mut small = Vec::new();
+        if !self.pieces.iter().any(is_large) {
+            small.reserve_exact(self.bytes);
+        }
+        for piece in self.pieces {
+            match piece {
+                Piece::Copy(span) if span.len() >= PIECE_MIN => {
+                    chunks.push(std::mem::take(&mut small).into());
+                    chunks.push(bytes(span));
+                }
+                Piece::Copy(span) => small.extend_from_slice(&bytes(span)),
+                Piece::Head { number, length } => put_head(&mut small, number, length),
+            }
+        }
+        chunks.push(small.into());
+        debug_assert_eq!(chunks.len(), self.bytes);
+        chunks
+    }
+}
+
+fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
+    put_varint(out, u64::from(number) << 3 | WIRE_LEN);
+    put_varint(out, length as u64);
+}
+
 /// What was planned of a message.
 struct Planned {
     bytes: usize,
@@ -46,7 +90,22 @@ impl<'b> Encoder<'b> {
     }
 
     /// Writes it.
-    pub(super) fn encode(mut self) -> Vec<u8> {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let store = self.store;
+        let plan = self.plan();
+        let mut out = Vec::with_capacity(plan.bytes);
+        for piece in &plan.pieces {
+            match *piece {
+                Piece::Copy(span) => out.extend_from_slice(store.bytes(span)),
+                Piece::Head { number, length } => put_head(&mut out, number, length),
+            }
+        }
+        debug_assert_eq!(out.len(), plan.bytes);
+        out
+    }
+
+    /// Says what goes where.
+    pub(super) fn plan(mut self) -> Plan {
         let whole = Span { start: 0, end: self.store.base().len() as u32 };
         let mut bytes = 0;
         // What else is in the request stays with what stays.
@@ -59,18 +118,7 @@ impl<'b> Encoder<'b> {
                 bytes += self.copy(span(0, &field.whole));
             }
         }
-        let mut out = Vec::with_capacity(bytes);
-        for piece in &self.pieces {
-            match *piece {
-                Piece::Copy(span) => out.extend_from_slice(self.store.bytes(span)),
-                Piece::Head { number, length } => {
-                    put_varint(&mut out, u64::from(number) << 3 | WIRE_LEN);
-                    put_varint(&mut out, length as u64);
-                }
-            }
-        }
-        debug_assert_eq!(out.len(), bytes);
-        out
+        Plan { pieces: self.pieces, bytes }
     }
 
     /// Takes the next row of a level.

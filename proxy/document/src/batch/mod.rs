@@ -8,6 +8,7 @@
 //! The operations are those of the contract (`wit/`), which says what each of them does. Everything
 //! happens in the order of the calls.
 
+mod append;
 mod draft;
 mod encode;
 mod hash;
@@ -32,9 +33,10 @@ use crate::{
     schema::Message,
     wire::{WIRE_LEN, put_varint},
 };
-use draft::{Draft, attribute_value};
+use append::Append;
+use draft::{Draft, attribute_value, peek};
 use encode::Encoder;
-use op::{Op, Opened, Prepared, Tally, When, no_such, prepare};
+use op::{Cells as CellsOf, Op, Opened, When, no_such, prepare, prepare_text};
 use place::{Shape, Variant, child_field, has_level, locate};
 use redact::{Redactor, without_unknown_fields};
 use std::time::Instant;
@@ -102,7 +104,7 @@ struct Pending {
 struct Write {
     target: Target,
     when: When,
-    cell: Prepared,
+    cells: CellsOf,
     rows: Chosen,
 }
 
@@ -218,6 +220,15 @@ impl Batch {
     /// The batch as it is now, between turns.
     pub fn message(&self) -> Chunks {
         self.encode(Fate::Stay)
+    }
+
+    /// The same, where the batch is not needed any more: what edits made is not copied again.
+    pub fn into_message(self) -> Chunks {
+        if !self.is_changed {
+            return self.store.base().clone().into();
+        }
+        let plan = Encoder::new(self.signal, &self.store, &self.tables, Fate::Stay).plan();
+        plan.chunks(self.store)
     }
 
     fn encode(&self, fate: Fate) -> Chunks {
@@ -371,17 +382,50 @@ impl Batch {
         into: &[Capture],
         rows: &Rows,
     ) -> Edited<Extracted> {
-        self.check_target(source.level, &source.target)?;
+        let level = source.level;
         let group = |capture: &'_ Capture| {
-            self.check_target(source.level, &capture.to)?;
+            self.check_target(level, &capture.to)?;
             pattern
                 .group(&capture.group)
                 .ok_or_else(|| bad(format!("the pattern has no group `{}`", capture.group)))
         };
         let groups: Vec<usize> = into.iter().map(group).collect::<Result<_, _>>()?;
-        let groups = groups.into_iter().zip(into.iter().map(|capture| &capture.to)).collect();
-        let op = Op::Extract { from: &source.target, pattern, groups };
-        Ok(self.edit(source.level, rows, op)?.extracted)
+        let chosen = self.scan_before(source, rows)?;
+        let mut cells: Vec<Vec<Option<op::Prepared>>> = vec![Vec::new(); into.len()];
+        let mut done = Extracted::default();
+        let mut texts = Vec::with_capacity(into.len());
+        for row in chosen.iter(self.rows(level)?.len() as u32) {
+            self.step()?;
+            let entry = self.row(level, row)?;
+            texts.clear();
+            if let Some(raw) = self.peek(level, row, &entry, &source.target)?
+                && let Some((text, at)) = value::placed(&self.store, raw)?
+                && pattern.may_match(text)
+                && let Some(captures) = pattern.captures(text)
+            {
+                done.matched += 1;
+                let span = |found: regex::bytes::Match<'_>| Span {
+                    start: at + found.start() as u32,
+                    end: at + found.end() as u32,
+                };
+                texts.extend(groups.iter().map(|group| captures.get(*group).map(span)));
+            }
+            for (place, capture) in into.iter().enumerate() {
+                let text = texts.get(place).copied().flatten();
+                let cell = locate(self.signal, level, entry.variant, &capture.to);
+                let prepared = match (text, cell) {
+                    (Some(text), Some(cell)) => prepare_text(&mut self.store, cell, text),
+                    _ => None,
+                };
+                done.invalid += u32::from(text.is_some() && prepared.is_none());
+                cells[place].push(prepared);
+            }
+            self.check_bytes()?;
+        }
+        for (capture, cells) in into.iter().zip(cells) {
+            self.wait(level, &capture.to, When::Always, CellsOf::Each(cells), chosen.clone())?;
+        }
+        Ok(done)
     }
 
     /// Replaces matches in all the texts of the batch; gives how many matches each redaction had.
@@ -407,7 +451,7 @@ impl Batch {
     ) -> Edited<Vec<u64>> {
         self.check_target(column.level, &column.target)?;
         let op = Op::Redact { target: &column.target, redactions };
-        let mut matches = self.edit(column.level, rows, op)?.matches;
+        let mut matches = self.edit(column.level, rows, op)?;
         matches.resize(redactions.len(), 0); // without rows, nobody counted
         Ok(matches)
     }
@@ -762,24 +806,36 @@ impl Batch {
         rows: &Rows,
         mut see: impl FnMut(&Store, u32, Option<Raw>) -> Edited,
     ) -> Edited {
-        let Column { level, target } = column;
-        self.check_target(*level, target)?;
-        self.settle()?;
-        let chosen = self.choose(*level, rows)?;
-        let count = self.rows(*level)?.len() as u32;
+        let level = column.level;
+        let chosen = self.scan_before(column, rows)?;
+        let count = self.rows(level)?.len() as u32;
         for row in chosen.iter(count) {
             self.step()?;
-            let entry = self.row(*level, row)?;
-            let raw = match locate(self.signal, *level, entry.variant, target) {
-                None => None,
-                Some(cell) => {
-                    self.load(*level, row, &entry)?;
-                    self.draft.read(&mut self.store, cell)?
-                }
-            };
+            let entry = self.row(level, row)?;
+            let raw = self.peek(level, row, &entry, &column.target)?;
             see(&self.store, row, raw)?;
         }
         Ok(())
+    }
+
+    /// Makes sure that a column can be read as it is by now, and says which rows of it are meant.
+    fn scan_before(&mut self, column: &Column, rows: &Rows) -> Edited<Chosen> {
+        let Column { level, target } = column;
+        self.check_target(*level, target)?;
+        let touches = |pending: &Pending| {
+            pending.level != *level || pending.writes.iter().any(|write| write.target == *target)
+        };
+        if self.pending.as_ref().is_some_and(touches) {
+            self.settle()?;
+        }
+        self.choose(*level, rows)
+    }
+
+    fn peek(&mut self, level: Level, row: u32, entry: &Row, target: &Target) -> Edited<Option<Raw>> {
+        let Some(cell) = locate(self.signal, level, entry.variant, target) else { return Ok(None) };
+        let content = self.tables.own(level, row).unwrap_or(entry.content());
+        let shape = shape(self.signal, level, entry);
+        Ok(peek(&mut self.store, &mut self.draft, content, &shape, cell)?)
     }
 
     fn read_cells(
@@ -843,15 +899,20 @@ impl Batch {
         if !has_level(self.signal, level) {
             return Ok(());
         }
-        let is_waiting = |pending: &Pending| pending.level == level && pending.writes.len() < PENDING_MAX;
-        if !self.pending.as_ref().is_some_and(is_waiting) {
-            self.settle()?;
-        }
         let rows = self.choose(level, rows)?;
         let cell = prepare(&mut self.store, self.signal, level, &column.target, value)?;
         self.check_bytes()?;
-        let write = Write { target: column.target.clone(), when, cell, rows };
+        self.wait(level, &column.target, when, CellsOf::Same(cell), rows)
+    }
+
+    /// Notes a write that is to be done with those that come before and after it.
+    fn wait(&mut self, level: Level, target: &Target, when: When, cells: CellsOf, rows: Chosen) -> Edited {
+        let is_joined = |pending: &Pending| pending.level == level && pending.writes.len() < PENDING_MAX;
+        if !self.pending.as_ref().is_some_and(is_joined) {
+            self.settle()?;
+        }
         self.remember();
+        let write = Write { target: target.clone(), when, cells, rows };
         self.pending.get_or_insert_with(|| Pending { level, writes: Vec::new() }).writes.push(write);
         Ok(())
     }
@@ -859,7 +920,6 @@ impl Batch {
     fn write_each(&mut self, column: &Column, values: Vec<Option<Value>>, rows: &Rows) -> Edited {
         let Column { level, target } = column;
         self.check_target(*level, target)?;
-        self.settle()?;
         let chosen = self.choose(*level, rows)?;
         let count = chosen.iter(self.rows(*level)?.len() as u32).count();
         if values.len() != count {
@@ -871,7 +931,7 @@ impl Batch {
             cells.push(value.as_ref().map(prepared).transpose()?);
             self.check_bytes()?;
         }
-        self.edit_chosen(*level, &chosen, &[&Op::WriteEach { target, cells }], None).map(drop)
+        self.wait(*level, target, When::Always, CellsOf::Each(cells), chosen)
     }
 
     fn copy_down(&mut self, source: &Column, to: &Column, rows: &Rows) -> Edited {
@@ -900,56 +960,62 @@ impl Batch {
             });
             self.check_bytes()?;
         }
-        let op = Op::WriteEach { target: &to.target, cells };
-        self.edit_chosen(to.level, &chosen, &[&op], None).map(drop)
+        self.wait(to.level, &to.target, When::Always, CellsOf::Each(cells), chosen)
     }
 
-    /// Does one operation on rows, and with it the writes that wait.
-    fn edit(&mut self, level: Level, rows: &Rows, op: Op<'_>) -> Edited<Tally> {
+    /// Does one operation on rows, and with it the writes that wait. Gives how many matches redactions had.
+    fn edit(&mut self, level: Level, rows: &Rows, op: Op<'_>) -> Edited<Vec<u64>> {
         let chosen = self.choose(level, rows)?;
-        let is_joined = |pending: &mut Pending| {
-            pending.level == level && matches!(chosen, Chosen::All) && pending.are_for_all()
-        };
-        let Some(pending) = self.pending.take_if(is_joined) else {
-            self.settle()?;
-            return self.edit_chosen(level, &chosen, &[&op], None);
-        };
-        let writes: Vec<Op<'_>> = pending.writes.iter().map(Write::op).collect();
-        let ops: Vec<&Op<'_>> = writes.iter().chain([&op]).collect();
-        self.edit_chosen(level, &chosen, &ops, None)
+        let pending = self.pending.take_if(|pending| pending.level == level);
+        self.settle()?;
+        let writes: Vec<(Op<'_>, &Chosen)> = pending.iter().flat_map(Pending::ops).collect();
+        let ops: Vec<(&Op<'_>, &Chosen)> =
+            writes.iter().map(|(op, rows)| (op, *rows)).chain([(&op, &chosen)]).collect();
+        self.edit_rows(level, &ops)
     }
 
     /// Does the writes that wait.
     fn settle(&mut self) -> Edited {
         let Some(pending) = self.pending.take() else { return Ok(()) };
-        let writes: Vec<Op<'_>> = pending.writes.iter().map(Write::op).collect();
-        let ops: Vec<&Op<'_>> = writes.iter().collect();
-        if pending.are_for_all() {
-            return self.edit_chosen(pending.level, &Chosen::All, &ops, None).map(drop);
-        }
-        let count = self.rows(pending.level)?.len() as u32;
-        let mut rows: Vec<u32> = pending.writes.iter().flat_map(|write| write.rows.iter(count)).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        let of: Vec<&Chosen> = pending.writes.iter().map(|write| &write.rows).collect();
-        self.edit_chosen(pending.level, &Chosen::Some(rows), &ops, Some(&of)).map(drop)
+        let writes: Vec<(Op<'_>, &Chosen)> = pending.ops().collect();
+        let ops: Vec<(&Op<'_>, &Chosen)> = writes.iter().map(|(op, rows)| (op, *rows)).collect();
+        self.edit_rows(pending.level, &ops).map(drop)
     }
 
-    /// Does operations on rows, each row written once. `of`: which of the rows each operation is for.
-    fn edit_chosen(
-        &mut self,
-        level: Level,
-        chosen: &Chosen,
-        ops: &[&Op<'_>],
-        of: Option<&[&Chosen]>,
-    ) -> Edited<Tally> {
+    /// Does operations, each on its rows; every row is written once.
+    fn edit_rows(&mut self, level: Level, ops: &[(&Op<'_>, &Chosen)]) -> Edited<Vec<u64>> {
         self.remember();
-        let mut tally = Tally::default();
-        let count = self.rows(level)?.len() as u32;
+        let mut matches = Vec::new();
         let mut moved = Vec::new();
-        for (turn, row) in chosen.iter(count).enumerate() {
+        let count = self.rows(level)?.len() as u32;
+        let all = Chosen::all_of(ops.iter().map(|(_, rows)| *rows), count);
+        if matches!(all, Chosen::All) && level == Level::Record {
+            self.store.expect(self.store.base().len() / 4 * 5);
+        }
+        let mut append: Option<(Variant, Option<Append<'_>>)> = None;
+        for row in all.iter(count) {
             self.step()?;
             let entry = self.row(level, row)?;
+            if level == Level::Record {
+                let (_, append) = match &mut append {
+                    Some(append) if append.0 == entry.variant => append,
+                    append => {
+                        append.insert((entry.variant, Append::of(self.signal, level, entry.variant, ops)))
+                    }
+                };
+                if let Some(append) = append
+                    && !append.is_in(&self.store, entry.content())?
+                {
+                    let index = |op: usize| ops[op].1.index_of(row);
+                    let (number, field) = (self.record_field(), self.store.end());
+                    let put = append.put(&mut self.store, number, entry.content(), index);
+                    if let Some(Span { start, end }) = put {
+                        self.move_record(row, Row { field, start, end, ..entry });
+                        self.check_bytes()?;
+                    }
+                    continue;
+                }
+            }
             self.load(level, row, &entry)?;
             let mut opened = Opened {
                 draft: &mut self.draft,
@@ -958,9 +1024,9 @@ impl Batch {
                 level,
                 variant: entry.variant,
             };
-            for (place, op) in ops.iter().enumerate() {
-                if of.is_none_or(|of| of[place].has(row)) {
-                    opened.apply(op, turn, &mut tally)?;
+            for (op, rows) in ops {
+                if let Some(index) = rows.index_of(row) {
+                    opened.apply(op, index, &mut matches)?;
                 }
             }
             if self.draft.is_changed() {
@@ -969,7 +1035,7 @@ impl Batch {
             }
         }
         self.move_below(level, &moved)?;
-        Ok(tally)
+        Ok(matches)
     }
 
     /// Writes an edited row, and notes where it is now.
@@ -1247,14 +1313,11 @@ impl Turn {
 }
 
 impl Pending {
-    fn are_for_all(&self) -> bool {
-        self.writes.iter().all(|write| matches!(write.rows, Chosen::All))
-    }
-}
-
-impl Write {
-    fn op(&self) -> Op<'_> {
-        Op::Write { target: &self.target, when: self.when, cell: self.cell }
+    fn ops(&self) -> impl Iterator<Item = (Op<'_>, &Chosen)> {
+        self.writes.iter().map(|write| {
+            let Write { target, when, cells, rows } = write;
+            (Op::Write { target, when: *when, cells }, rows)
+        })
     }
 }
 
@@ -1267,11 +1330,23 @@ impl Chosen {
         all.chain(some.iter().copied())
     }
 
-    fn has(&self, row: u32) -> bool {
+    /// A row's place among them.
+    fn index_of(&self, row: u32) -> Option<usize> {
         match self {
-            Chosen::All => true,
-            Chosen::Some(rows) => rows.binary_search(&row).is_ok(),
+            Chosen::All => Some(row as usize),
+            Chosen::Some(rows) => rows.binary_search(&row).ok(),
         }
+    }
+
+    /// All that are in any of these.
+    fn all_of<'c>(several: impl Iterator<Item = &'c Chosen> + Clone, count: u32) -> Chosen {
+        if several.clone().any(|rows| matches!(rows, Chosen::All)) {
+            return Chosen::All;
+        }
+        let mut rows: Vec<u32> = several.flat_map(|rows| rows.iter(count)).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        Chosen::Some(rows)
     }
 }
 

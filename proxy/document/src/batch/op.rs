@@ -10,7 +10,7 @@ use super::{
     value::{
         self, Any, Raw, Ready, any, bytes_of, ready_attribute, ready_attribute_of, ready_field, to_value,
     },
-    words::{EditError, Extracted, Level, Redaction, Target, Value},
+    words::{EditError, Level, Redaction, Target, Value},
 };
 use crate::Signal;
 
@@ -26,16 +26,11 @@ pub(super) enum When {
 
 /// An operation on the rows of a level.
 pub(super) enum Op<'o> {
-    /// Writes a cell, the same in every row.
+    /// Writes a cell.
     Write {
         target: &'o Target,
         when: When,
-        cell: Prepared,
-    },
-    /// Writes a cell, another one in each row; `None` leaves it.
-    WriteEach {
-        target: &'o Target,
-        cells: Vec<Option<Prepared>>,
+        cells: &'o Cells,
     },
     WriteKeys {
         keys: &'o Pattern,
@@ -71,23 +66,29 @@ pub(super) enum Op<'o> {
         keys: &'o Pattern,
         key: Option<&'o HashKey>,
     },
-    Extract {
-        from: &'o Target,
-        pattern: &'o Pattern,
-        groups: Vec<(usize, &'o Target)>,
-    },
     Redact {
         target: &'o Target,
         redactions: &'o [Redaction],
     },
 }
 
-/// What operations say of what they did.
-#[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub extracted: Extracted,
-    /// How many matches each redaction had.
-    pub matches: Vec<u64>,
+/// Values of a column, for the rows of an operation.
+#[derive(Debug)]
+pub(super) enum Cells {
+    /// The same for all of them.
+    Same(Prepared),
+    /// One for each; `None` leaves the row as it is.
+    Each(Vec<Option<Prepared>>),
+}
+
+impl Cells {
+    /// That of the row of this place among them.
+    pub(super) fn get(&self, index: usize) -> Option<&Prepared> {
+        match self {
+            Cells::Same(cell) => Some(cell),
+            Cells::Each(cells) => cells.get(index)?.as_ref(),
+        }
+    }
 }
 
 /// A value in the form that its target wants.
@@ -96,6 +97,20 @@ pub(super) struct Prepared {
     ready: Ready,
     /// Of an attribute: its key.
     key: Span,
+}
+
+impl Prepared {
+    /// As the field of its target holds it.
+    pub(super) fn ready(&self) -> &Ready {
+        &self.ready
+    }
+}
+
+impl When {
+    /// Whether a cell that is not there is written.
+    pub(super) fn holds_for_absent(self) -> bool {
+        self != When::Present
+    }
 }
 
 /// Writes a value once, as its target holds it in every row.
@@ -128,7 +143,7 @@ pub(super) fn prepare(
 }
 
 /// The same of a text that the store has already; `None` where the target cannot hold it.
-fn prepare_text(store: &mut Store, cell: Cell<'_>, text: Span) -> Option<Prepared> {
+pub(super) fn prepare_text(store: &mut Store, cell: Cell<'_>, text: Span) -> Option<Prepared> {
     match cell {
         Cell::Attribute(key) => {
             let key = store.add(key.as_bytes());
@@ -248,18 +263,20 @@ impl Opened<'_> {
         Ok(())
     }
 
-    /// Does one operation; `turn` counts the rows that it was done to.
-    pub(super) fn apply(&mut self, op: &Op<'_>, turn: usize, tally: &mut Tally) -> Result<(), EditError> {
+    /// Does one operation; `index` is the row's place among its rows. `matches` counts those of redactions.
+    pub(super) fn apply(
+        &mut self,
+        op: &Op<'_>,
+        index: usize,
+        matches: &mut Vec<u64>,
+    ) -> Result<(), EditError> {
         match op {
-            Op::Write { target, when, cell: prepared } => {
-                let Some(cell) = self.locate(target) else { return Ok(()) };
+            Op::Write { target, when, cells } => {
+                let (Some(cell), Some(value)) = (self.locate(target), cells.get(index)) else {
+                    return Ok(());
+                };
                 if *when == When::Always || self.is_there(cell)? == (*when == When::Present) {
-                    self.write(cell, prepared)?;
-                }
-            }
-            Op::WriteEach { target, cells } => {
-                if let (Some(cell), Some(Some(prepared))) = (self.locate(target), cells.get(turn)) {
-                    self.write(cell, prepared)?;
+                    self.write(cell, value)?;
                 }
             }
             Op::WriteKeys { keys, value } => {
@@ -289,12 +306,9 @@ impl Opened<'_> {
                 }
             }
             Op::HashKeys { keys, key } => self.hash_keys(keys, *key)?,
-            Op::Extract { from, pattern, groups } => {
-                self.extract(from, pattern, groups, &mut tally.extracted)?;
-            }
             Op::Redact { target, redactions } => {
-                tally.matches.resize(redactions.len(), 0);
-                self.redact(target, redactions, &mut tally.matches)?;
+                matches.resize(redactions.len(), 0);
+                self.redact(target, redactions, matches)?;
             }
         }
         Ok(())
@@ -388,33 +402,6 @@ impl Opened<'_> {
             let name = self.store.bytes(part.key).to_vec();
             let ready = ready_attribute(self.store, &name, &hashed);
             self.draft.replace_attribute(place, key_in(&ready, name.len()), ready);
-        }
-        Ok(())
-    }
-
-    fn extract(
-        &mut self,
-        from: &Target,
-        pattern: &Pattern,
-        groups: &[(usize, &Target)],
-        done: &mut Extracted,
-    ) -> Result<(), EditError> {
-        let Some(raw) = self.read(from)? else { return Ok(()) };
-        let mut found: Vec<(&Target, Vec<u8>)> = Vec::new();
-        if let Some(text) = bytes_of(self.store, raw)?
-            && pattern.may_match(text)
-            && let Some(captures) = pattern.captures(text)
-        {
-            done.matched += 1;
-            found = groups
-                .iter()
-                .filter_map(|(group, to)| Some((*to, captures.get(*group)?.as_bytes().to_vec())))
-                .collect();
-        }
-        for (to, text) in found {
-            if !self.write_text(to, &text)? {
-                done.invalid += 1;
-            }
         }
         Ok(())
     }

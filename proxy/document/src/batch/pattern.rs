@@ -64,6 +64,11 @@ impl Pattern {
         self.0.needs.are_met(bytes)
     }
 
+    /// False where nothing in this short text matches.
+    pub(super) fn may_match_in(&self, text: &[u8]) -> bool {
+        self.0.needs.are_met_by(text)
+    }
+
     /// How many bytes every match has at least.
     pub(super) fn length_min(&self) -> usize {
         self.0.needs.length_min
@@ -153,6 +158,8 @@ struct Needs {
     length_min: usize,
     /// … of these; `None` where it may be any.
     class: Option<Box<[bool; 256]>>,
+    /// What every match begins with.
+    first: Box<[bool; 256]>,
 }
 
 /// Shorter runs are in every record.
@@ -171,7 +178,18 @@ impl Needs {
             literal: literal(hir).map(|bytes| memchr::memmem::Finder::new(&bytes).into_owned()),
             length_min,
             class: is_narrow.then_some(class),
+            first: {
+                let mut first = Box::new([false; 256]);
+                add_first(hir, &mut first);
+                first
+            },
         }
+    }
+
+    /// The same of a whole text, which is short.
+    fn are_met_by(&self, text: &[u8]) -> bool {
+        let starts = (text.len() + 1).saturating_sub(self.length_min);
+        text[..starts.min(text.len())].iter().any(|byte| self.first[usize::from(*byte)]) && self.are_met(text)
     }
 
     #[inline]
@@ -224,17 +242,50 @@ fn add_class(hir: &Hir, class: &mut [bool; 256]) {
     }
 }
 
-/// The longest bytes that are in every match for sure.
+/// Adds the bytes that a match may begin with. Whether it may be empty.
+fn add_first(hir: &Hir, first: &mut [bool; 256]) -> bool {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => true,
+        HirKind::Literal(literal) => match literal.0.first() {
+            Some(byte) => {
+                first[usize::from(*byte)] = true;
+                false
+            }
+            None => true,
+        },
+        HirKind::Class(_) => {
+            add_class(hir, first);
+            false
+        }
+        HirKind::Repetition(repetition) => add_first(&repetition.sub, first) || repetition.min == 0,
+        HirKind::Capture(capture) => add_first(&capture.sub, first),
+        HirKind::Concat(parts) => parts.iter().all(|part| add_first(part, first)),
+        HirKind::Alternation(parts) => {
+            parts.iter().fold(false, |may_be_empty, part| add_first(part, first) | may_be_empty)
+        }
+    }
+}
+
+/// The rarest bytes that are in every match for sure.
 fn literal(hir: &Hir) -> Option<Vec<u8>> {
     match hir.kind() {
         HirKind::Literal(literal) => Some(literal.0.to_vec()),
         HirKind::Capture(capture) => literal(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => literal(&repetition.sub),
-        // Of equal length, the one with the rarer bytes: letters and digits are everywhere.
-        HirKind::Concat(parts) => parts.iter().filter_map(literal).max_by_key(|literal| {
-            (literal.len(), literal.iter().filter(|byte| !byte.is_ascii_alphanumeric()).count())
-        }),
+        HirKind::Concat(parts) => {
+            parts.iter().filter_map(literal).max_by_key(|literal| literal.iter().map(rarity).sum::<u32>())
+        }
         _ => None,
+    }
+}
+
+/// How rare a byte is in telemetry, roughly: letters, digits and the signs of paths and JSON are in every
+/// record.
+fn rarity(byte: &u8) -> u32 {
+    match byte {
+        b'a'..=b'z' | b'0'..=b'9' | b'.' | b'/' | b'-' | b'_' | b':' | b' ' | b'"' | b'=' | b',' => 2,
+        b'A'..=b'Z' => 3,
+        _ => 7,
     }
 }
 

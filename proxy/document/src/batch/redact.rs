@@ -92,10 +92,17 @@ fn first_characters(text: &[u8], characters: usize) -> &[u8] {
     &text[..end.map_or(text.len(), |(place, _)| place)]
 }
 
+/// How many bytes are looked at together.
+const BLOCK: usize = 32;
+/// In front of an integer in an `AnyValue`: field 3, a varint.
+const INTEGER_TAG: u8 = 0x18;
+
 /// Goes through messages and puts redactions into effect in their texts.
 pub(super) struct Redactor<'r> {
     redactions: &'r [Redaction],
     selection: &'r Selection,
+    /// How many digits an integer has at least that may match.
+    digits_min: usize,
     /// How many matches each redaction had.
     pub counts: Vec<u64>,
 }
@@ -120,7 +127,9 @@ enum Done {
 
 impl<'r> Redactor<'r> {
     pub(super) fn new(redactions: &'r [Redaction], selection: &'r Selection) -> Self {
-        Self { redactions, selection, counts: vec![0; redactions.len()] }
+        let digits_min = redactions.iter().map(|redaction| redaction.pattern.length_min()).min();
+        let digits_min = digits_min.unwrap_or_default();
+        Self { redactions, selection, digits_min, counts: vec![0; redactions.len()] }
     }
 
     /// Whether anything in these bytes may match.
@@ -130,21 +139,49 @@ impl<'r> Redactor<'r> {
             || self.selection.places.integers && self.may_hold_integer(bytes)
     }
 
-    /// Whether an integer in these bytes may match. One of so many digits is so many bytes long.
+    /// Whether an integer in these bytes may match. One of many digits is a run of bytes with the highest
+    /// bit set, behind its tag: few other bytes of a record have it.
     fn may_hold_integer(&self, bytes: &[u8]) -> bool {
-        let digits = self.redactions.iter().map(|redaction| redaction.pattern.length_min()).min();
-        let smallest = digits.map_or(0, |digits| 10u64.saturating_pow(digits.saturating_sub(1) as u32));
-        // All but the last byte of a varint have the highest bit set.
-        let more = match smallest {
+        let smallest = 10u64.saturating_pow(self.digits_min.saturating_sub(1) as u32);
+        let run_min = match smallest {
             0..128 => return true,
             smallest => (63 - smallest.leading_zeros() as usize) / 7,
         };
-        // The tag of an integer, as it is always written and as it may be.
-        memchr::memchr2_iter(0x18, 0x98, bytes).any(|place| {
-            let value = &bytes[place + 1..];
-            bytes[place] == 0x98 && value.first().is_some_and(|byte| byte & 0x7f == 0)
-                || value.len() > more && value[..more].iter().all(|byte| *byte >= 0x80)
-        })
+        let is_high = |byte: &u8| *byte >= 0x80;
+        let mut at = 0;
+        while at < bytes.len() {
+            let block = &bytes[at..bytes.len().min(at + BLOCK)];
+            if block.iter().fold(0, |all, byte| all | byte) < 0x80 {
+                at += block.len();
+                continue;
+            }
+            let start = at + block.iter().position(is_high).unwrap_or_default();
+            let run = bytes[start..].iter().take_while(|byte| is_high(byte)).count();
+            if run >= run_min {
+                match &bytes[..start] {
+                    [.., INTEGER_TAG] if self.may_be_integer(&bytes[start..]) => return true,
+                    // The tag may be written longer than it needs to be.
+                    [.., 0x80.., 0] => return true,
+                    _ => {}
+                }
+            }
+            at = start + run;
+        }
+        false
+    }
+
+    /// Whether the integer that these bytes begin with may match.
+    fn may_be_integer(&self, varint: &[u8]) -> bool {
+        let mut value = 0;
+        for (place, byte) in varint.iter().enumerate().take(10) {
+            value |= u64::from(byte & 0x7f) << (7 * place);
+            if *byte < 0x80 {
+                break;
+            }
+        }
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(value as i64).as_bytes();
+        self.redactions.iter().any(|redaction| redaction.pattern.may_match_in(digits))
     }
 
     /// Looks into the fields of one message, but for those under some numbers. `None`: nothing changed.

@@ -72,6 +72,16 @@ impl Store {
         Span { start, end: self.end() }
     }
 
+    /// Makes room for so many bytes.
+    pub(super) fn expect(&mut self, bytes: usize) {
+        self.edits.reserve(bytes);
+    }
+
+    /// Both, what came and what edits made.
+    pub(super) fn into_parts(self) -> (Bytes, Bytes) {
+        (self.base, self.edits.into())
+    }
+
     /// Adds bytes.
     pub(super) fn add(&mut self, bytes: &[u8]) -> Span {
         let start = self.end();

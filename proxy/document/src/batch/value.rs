@@ -105,6 +105,14 @@ pub(super) fn bytes_of(store: &Store, raw: Raw) -> Result<Option<&[u8]>, Malform
     })
 }
 
+/// The text or bytes that a value is, and where they begin.
+pub(super) fn placed(store: &Store, raw: Raw) -> Result<Option<(&[u8], u32)>, Malformed> {
+    let (Raw::Text(span) | Raw::Bytes(span) | Raw::Any(span)) = raw else { return Ok(None) };
+    let Some(bytes) = bytes_of(store, raw)? else { return Ok(None) };
+    let within = bytes.as_ptr() as usize - store.bytes(span).as_ptr() as usize;
+    Ok(Some((bytes, span.start + within as u32)))
+}
+
 /// The text that a value is, where it is UTF-8.
 pub(super) fn text_of(store: &Store, raw: Raw) -> Result<Option<&str>, Malformed> {
     let bytes = match raw {
