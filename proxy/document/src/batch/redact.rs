@@ -161,7 +161,7 @@ impl<'r> Redactor<'r> {
                 match &bytes[..start] {
                     [.., INTEGER_TAG] if self.may_be_integer(&bytes[start..]) => return true,
                     // The tag may be written longer than it needs to be.
-                    [.., 0x80.., 0] => return true,
+                    [.., 0x80..=0xff, 0] => return true,
                     _ => {}
                 }
             }
