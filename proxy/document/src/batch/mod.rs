@@ -434,7 +434,7 @@ impl Batch {
         let mut redactor = Redactor::new(redactions, selection);
         self.rewrite(&mut |message, content, except| {
             // Most rows hold nothing of what every match has.
-            if !redactor.may_match(content) {
+            if !redactor.may_match(message, content) {
                 return Ok(None);
             }
             redactor.message(message, content, except)

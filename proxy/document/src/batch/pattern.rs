@@ -69,9 +69,12 @@ impl Pattern {
         self.0.needs.are_met_by(text)
     }
 
-    /// How many bytes every match has at least.
-    pub(super) fn length_min(&self) -> usize {
-        self.0.needs.length_min
+    /// How many digits an integer has at least that it matches; `None` where it matches none.
+    pub(super) fn digits_min(&self) -> Option<usize> {
+        let needs = &self.0.needs;
+        let literal = needs.literal.as_ref().map(|literal| literal.needle()).unwrap_or_default();
+        let may_be_digits = literal.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'-'));
+        may_be_digits.then_some(needs.length_min)
     }
 
     /// The first match from here on.
@@ -303,7 +306,7 @@ mod tests {
         assert!(email.may_match(b"\x0a\x12ann@example.com\x12"));
         assert!(!email.may_match(b"nobody here"));
         let card = pattern(r"\b(?:\d[ -]?){12,18}\d\b", Check::Luhn);
-        assert_eq!(card.length_min(), 13);
+        assert_eq!((card.digits_min(), email.digits_min()), (Some(13), None));
         assert!(card.may_match(b"x4111 1111 1111 1111y"));
         assert!(!card.may_match(b"2026-11-21T17:28:03.123456789Z took 1234567 ns, 1-2-3"));
         let any = pattern("a|b", Check::None);

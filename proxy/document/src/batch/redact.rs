@@ -92,8 +92,6 @@ fn first_characters(text: &[u8], characters: usize) -> &[u8] {
     &text[..end.map_or(text.len(), |(place, _)| place)]
 }
 
-/// How many bytes are looked at together.
-const BLOCK: usize = 32;
 /// In front of an integer in an `AnyValue`: field 3, a varint.
 const INTEGER_TAG: u8 = 0x18;
 
@@ -101,8 +99,8 @@ const INTEGER_TAG: u8 = 0x18;
 pub(super) struct Redactor<'r> {
     redactions: &'r [Redaction],
     selection: &'r Selection,
-    /// How many digits an integer has at least that may match.
-    digits_min: usize,
+    /// How many digits an integer has at least that may match; `None` where integers are not looked at.
+    digits_min: Option<usize>,
     /// How many matches each redaction had.
     pub counts: Vec<u64>,
 }
@@ -127,47 +125,54 @@ enum Done {
 
 impl<'r> Redactor<'r> {
     pub(super) fn new(redactions: &'r [Redaction], selection: &'r Selection) -> Self {
-        let digits_min = redactions.iter().map(|redaction| redaction.pattern.length_min()).min();
-        let digits_min = digits_min.unwrap_or_default();
+        let digits_min = match selection.places.integers {
+            true => redactions.iter().filter_map(|redaction| redaction.pattern.digits_min()).min(),
+            false => None,
+        };
         Self { redactions, selection, digits_min, counts: vec![0; redactions.len()] }
     }
 
-    /// Whether anything in these bytes may match.
+    /// Whether anything in this message may match.
     #[inline]
-    pub(super) fn may_match(&self, bytes: &[u8]) -> bool {
-        self.redactions.iter().any(|redaction| redaction.pattern.may_match(bytes))
-            || self.selection.places.integers && self.may_hold_integer(bytes)
+    pub(super) fn may_match(&self, message: &'static Message, content: &[u8]) -> bool {
+        self.redactions.iter().any(|redaction| redaction.pattern.may_match(content))
+            || self.digits_min.is_some_and(|digits| self.may_hold_integer(message, content, digits))
     }
 
-    /// Whether an integer in these bytes may match. One of many digits is a run of bytes with the highest
-    /// bit set, behind its tag: few other bytes of a record have it.
-    fn may_hold_integer(&self, bytes: &[u8]) -> bool {
-        let smallest = 10u64.saturating_pow(self.digits_min.saturating_sub(1) as u32);
-        let run_min = match smallest {
+    /// Whether an integer in this message may match.
+    fn may_hold_integer(&self, message: &'static Message, content: &[u8], digits_min: usize) -> bool {
+        // One of so many digits has so many bytes; all but the last have the highest bit set.
+        let smallest = 10u64.saturating_pow(digits_min.saturating_sub(1) as u32);
+        let more = match smallest {
             0..128 => return true,
             smallest => (63 - smallest.leading_zeros() as usize) / 7,
         };
-        let is_high = |byte: &u8| *byte >= 0x80;
-        let mut at = 0;
-        while at < bytes.len() {
-            let block = &bytes[at..bytes.len().min(at + BLOCK)];
-            if block.iter().fold(0, |all, byte| all | byte) < 0x80 {
-                at += block.len();
-                continue;
+        let mut expected = 0;
+        Fields::of(content).any(|field| {
+            let Ok(field) = field else { return true };
+            let Some(place) = message.by_number(u64::from(field.number), expected) else { return false };
+            expected = place;
+            let Kind::Message(below) = message.fields[place].kind else { return false };
+            let value = &content[field.content];
+            match only_value(below, value) {
+                // As nearly every attribute is: one key, one value, of one field.
+                Some([0x0a, length @ 0..0x80, text @ ..]) if text.len() == usize::from(*length) => false,
+                Some([INTEGER_TAG, varint @ ..]) => varint.len() > more && self.may_be_integer(varint),
+                _ => self.may_hold_integer_anywhere(value, more),
             }
-            let start = at + block.iter().position(is_high).unwrap_or_default();
-            let run = bytes[start..].iter().take_while(|byte| is_high(byte)).count();
-            if run >= run_min {
-                match &bytes[..start] {
-                    [.., INTEGER_TAG] if self.may_be_integer(&bytes[start..]) => return true,
-                    // The tag may be written longer than it needs to be.
-                    [.., 0x80..=0xff, 0] => return true,
-                    _ => {}
-                }
+        })
+    }
+
+    /// The same of bytes of any shape.
+    fn may_hold_integer_anywhere(&self, bytes: &[u8], more: usize) -> bool {
+        // The tag of an integer, as it is always written and as it may be.
+        memchr::memchr2_iter(INTEGER_TAG, INTEGER_TAG | 0x80, bytes).any(|place| {
+            let value = &bytes[place + 1..];
+            if bytes[place] != INTEGER_TAG {
+                return value.first().is_some_and(|byte| byte & 0x7f == 0);
             }
-            at = start + run;
-        }
-        false
+            value.get(more - 1).is_some_and(|byte| *byte >= 0x80) && self.may_be_integer(value)
+        })
     }
 
     /// Whether the integer that these bytes begin with may match.
@@ -225,7 +230,8 @@ impl<'r> Redactor<'r> {
             let known = &message.fields[place];
             let value = &content[field.content.clone()];
             let done = match (known.kind, field.wire_type) {
-                (Kind::Message(below), WIRE_LEN) => {
+                // Where there is one match in a record, most of the record has none.
+                (Kind::Message(below), WIRE_LEN) if around.depth > 1 || self.may_match(below, value) => {
                     self.fields(below, value, &[], self.below(message, known, around))?
                 }
                 (Kind::String | Kind::Bytes, WIRE_LEN) if self.is_selected(message, known, around) => {
@@ -334,13 +340,33 @@ impl<'r> Redactor<'r> {
     }
 
     fn integer(&mut self, varint: &[u8]) -> Done {
-        if !self.selection.places.integers {
+        if self.digits_min.is_none() {
             return Done::Kept;
         }
         match varint_of(varint) {
             Some(value) => self.text((value as i64).to_string().as_bytes()),
             None => Done::Kept,
         }
+    }
+}
+
+/// The content of the only value that an attribute has, or of a value itself, where it is written as usual.
+fn only_value<'b>(message: &'static Message, content: &'b [u8]) -> Option<&'b [u8]> {
+    if message.is_any_value() {
+        return Some(content);
+    }
+    if !message.is_key_value() {
+        return None;
+    }
+    let [0x0a, key @ 0..0x80, rest @ ..] = content else { return None };
+    match rest.get(usize::from(*key)..)? {
+        [0x12, length @ 0..0x80, value @ ..] if value.len() == usize::from(*length) => Some(value),
+        [0x12, low, high @ 0..0x80, value @ ..]
+            if *low >= 0x80 && value.len() == usize::from(low & 0x7f) | usize::from(*high) << 7 =>
+        {
+            Some(value)
+        }
+        _ => None,
     }
 }
 
