@@ -38,7 +38,7 @@ use draft::{Draft, attribute_value, peek};
 use encode::Encoder;
 use op::{Cells as CellsOf, Op, Opened, When, no_such, prepare, prepare_text};
 use place::{Shape, Variant, child_field, has_level, locate};
-use redact::{Redactor, without_unknown_fields};
+use redact::{KeyRedactor, Redactor, without_unknown_fields};
 use std::time::Instant;
 use store::{Span, Store};
 use table::{Fate, Row, Tables, below_records, shape};
@@ -434,12 +434,23 @@ impl Batch {
         let mut redactor = Redactor::new(redactions, selection);
         self.rewrite(&mut |message, content, except| {
             // Most rows hold nothing of what every match has.
-            if !redactor.may_match(message, content) {
+            if !redactor.turn_to(message, content) {
                 return Ok(None);
             }
             redactor.message(message, content, except)
         })?;
         Ok(redactor.counts)
+    }
+
+    /// Puts an action into effect on whole values, wherever their key matches; gives how many there were.
+    pub fn redact_keys(&mut self, keys: &Pattern, action: &Action) -> Edited<u64> {
+        self.settle()?;
+        let mut redactor = KeyRedactor { keys, action, count: 0 };
+        self.rewrite(&mut |message, content, except| match keys.may_match_within(content) {
+            true => redactor.message(message, content, except, 0),
+            false => Ok(None),
+        })?;
+        Ok(redactor.count)
     }
 
     /// Replaces matches in one column.

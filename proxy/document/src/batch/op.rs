@@ -8,7 +8,7 @@ use super::{
     redact::redact_text,
     store::{Span, Store},
     value::{
-        self, Any, Raw, Ready, any, bytes_of, ready_attribute, ready_attribute_of, ready_field, to_value,
+        self, Raw, Ready, bytes_of, plain_bytes, ready_attribute, ready_attribute_of, ready_field, to_value,
     },
     words::{EditError, Level, Redaction, Target, Value},
 };
@@ -415,7 +415,7 @@ impl Opened<'_> {
         let Some(cell) = self.locate(target) else { return Ok(()) };
         let Some(raw) = self.draft.read(self.store, cell)? else { return Ok(()) };
         let redacted = match bytes_of(self.store, raw)? {
-            Some(text) => redact_text(redactions, text, counts),
+            Some(text) => redact_text(redactions, &[], text, counts),
             None => None,
         };
         match redacted {
@@ -435,13 +435,6 @@ fn hashed_bytes(store: &Store, raw: Raw) -> Result<Vec<u8>, EditError> {
         Raw::Text(span) | Raw::Bytes(span) => store.bytes(span).to_vec(),
         Raw::Int(int) => int.to_string().into_bytes(),
         Raw::Double(double) => double.to_string().into_bytes(),
-        Raw::Any(span) => match any(store.bytes(span))? {
-            Any::Text(bytes) | Any::Bytes(bytes) => bytes.to_vec(),
-            Any::Empty => Vec::new(),
-            Any::Boolean(is_true) => is_true.to_string().into_bytes(),
-            Any::Int(int) => int.to_string().into_bytes(),
-            Any::Double(double) => double.to_string().into_bytes(),
-            Any::Other => store.bytes(span).to_vec(),
-        },
+        Raw::Any(span) => plain_bytes(store.bytes(span))?,
     })
 }

@@ -1,11 +1,16 @@
 //! Looking into every text of a batch.
 
-use super::words::{Action, EditError, Redaction, Selection};
+use super::{
+    pattern::Pattern,
+    value::{Any, any, plain_bytes},
+    words::{Action, EditError, Redaction, Selection},
+};
 use crate::{
     document::Malformed,
     schema::{Field, Kind, Message},
     wire::{Fields, WIRE_LEN, put_bytes, put_varint, varint_of},
 };
+use std::ops::Range;
 
 /// How deep messages may be inside each other in what is looked into. Readers of protobuf stop at 100.
 const DEPTH_MAX: usize = 128;
@@ -14,75 +19,107 @@ const ROUNDS_MAX: usize = 4;
 
 /// Puts what is to become of matches in a text into effect: each redaction on what those before it left,
 /// until nothing matches. `None`: nothing matches. `Some(None)`: the text goes as a whole.
+/// `is_live`: of each redaction, whether it may match in the text as it is; none is for all of them.
 pub(super) fn redact_text(
     redactions: &[Redaction],
+    is_live: &[bool],
     text: &[u8],
     counts: &mut [u64],
 ) -> Option<Option<Vec<u8>>> {
-    let mut current: Option<Vec<u8>> = None;
+    let mut current: Option<Rewritten> = None;
     for round in 0..ROUNDS_MAX {
         let mut again = false;
-        for (redaction, count) in redactions.iter().zip(&mut *counts) {
-            let before = current.as_deref().unwrap_or(text);
+        for (place, (redaction, count)) in redactions.iter().zip(&mut *counts).enumerate() {
+            if round == 0 && is_live.get(place) == Some(&false) {
+                continue;
+            }
+            let (before, made) = match &current {
+                None => (text, &[][..]),
+                Some(rewritten) => (&rewritten.text[..], &rewritten.made[..]),
+            };
             if !redaction.pattern.may_match(before) {
                 continue;
             }
-            let (found, after) = replace(redaction, before);
+            let (found, after) = replace(redaction, before, made);
             if found == 0 {
                 continue;
             }
+            *count += found;
             if matches!(redaction.action, Action::Remove) {
-                *count += found;
                 return Some(None);
             }
-            // What an action leaves may match itself: a mask such as an address, a truncated number.
-            if round == 0 || after != before {
-                *count += found;
-                again = true;
-                current = Some(after);
-            }
+            again = true;
+            current = Some(after);
         }
         if !again {
             break;
         }
     }
-    current.map(Some)
+    current.map(|rewritten| Some(rewritten.text))
 }
 
-/// Replaces the matches of one redaction; says how many there were.
-fn replace(redaction: &Redaction, text: &[u8]) -> (u64, Vec<u8>) {
-    let mut out = Vec::new();
+/// A text in which matches were replaced.
+#[derive(Default)]
+struct Rewritten {
+    text: Vec<u8>,
+    /// What actions put there, in order. It may look like a match, as a mask or a hash in a query's
+    /// parameter does, and is none.
+    made: Vec<Range<usize>>,
+}
+
+impl Rewritten {
+    /// Takes a part of the text before.
+    fn keep(&mut self, text: &[u8], made: &[Range<usize>], part: Range<usize>) {
+        let first = made.partition_point(|made| made.end <= part.start);
+        for made in made[first..].iter().take_while(|made| made.start < part.end) {
+            let start = self.text.len() + made.start.max(part.start) - part.start;
+            let end = self.text.len() + made.end.min(part.end) - part.start;
+            self.made.push(start..end);
+        }
+        self.text.extend_from_slice(&text[part]);
+    }
+}
+
+/// Replaces the matches of one redaction, but for those in what actions made; says how many there were.
+fn replace(redaction: &Redaction, text: &[u8], made: &[Range<usize>]) -> (u64, Rewritten) {
+    let mut out = Rewritten::default();
     let (mut found, mut copied, mut from) = (0, 0, 0);
     while let Some((start, end)) = redaction.pattern.find_at(text, from) {
         if start == end {
             // Nothing is no secret.
             from = end + 1;
-            if from > text.len() {
-                break;
-            }
+            continue;
+        }
+        let before = made.partition_point(|made| made.end <= start);
+        if let Some(made) = made.get(before).filter(|made| made.start <= start && end <= made.end) {
+            from = made.end;
             continue;
         }
         found += 1;
-        out.extend_from_slice(&text[copied..start]);
-        match &redaction.action {
-            Action::Mask(mask) => out.extend_from_slice(mask.as_bytes()),
-            Action::Hash(key) => key.put(&text[start..end], &mut out),
-            Action::Remove => {}
-            Action::Truncate(characters) => {
-                let kept = first_characters(&text[start..end], *characters as usize);
-                out.extend_from_slice(kept);
-                if kept.len() < end - start {
-                    out.extend_from_slice("…".as_bytes());
-                }
+        out.keep(text, made, copied..start);
+        let put = out.text.len();
+        act(&redaction.action, &text[start..end], &mut out.text);
+        out.made.push(put..out.text.len());
+        (copied, from) = (end, end);
+    }
+    out.keep(text, made, copied..text.len());
+    (found, out)
+}
+
+/// Appends what an action makes of a match.
+fn act(action: &Action, found: &[u8], out: &mut Vec<u8>) {
+    match action {
+        Action::Mask(mask) => out.extend_from_slice(mask.as_bytes()),
+        Action::Hash(key) => key.put(found, out),
+        Action::Remove => {}
+        Action::Truncate(characters) => {
+            let kept = first_characters(found, *characters as usize);
+            out.extend_from_slice(kept);
+            if kept.len() < found.len() {
+                out.extend_from_slice("…".as_bytes());
             }
         }
-        (copied, from) = (end, end);
-        if from >= text.len() {
-            break;
-        }
     }
-    out.extend_from_slice(&text[copied..]);
-    (found, out)
 }
 
 /// The beginning of a text; what is no UTF-8 counts as one character a byte.
@@ -101,6 +138,8 @@ pub(super) struct Redactor<'r> {
     selection: &'r Selection,
     /// How many digits an integer has at least that may match; `None` where integers are not looked at.
     digits_min: Option<usize>,
+    /// Of each redaction, whether it may match in the row that is looked into.
+    is_live: Vec<bool>,
     /// How many matches each redaction had.
     pub counts: Vec<u64>,
 }
@@ -129,13 +168,29 @@ impl<'r> Redactor<'r> {
             true => redactions.iter().filter_map(|redaction| redaction.pattern.digits_min()).min(),
             false => None,
         };
-        Self { redactions, selection, digits_min, counts: vec![0; redactions.len()] }
+        let is_live = vec![true; redactions.len()];
+        Self { redactions, selection, digits_min, is_live, counts: vec![0; redactions.len()] }
     }
 
-    /// Whether anything in this message may match.
+    /// Whether anything in a row may match; the redactions that may are then those that are looked for.
+    pub(super) fn turn_to(&mut self, message: &'static Message, content: &[u8]) -> bool {
+        let may_hold_integer =
+            self.digits_min.is_some_and(|digits| self.may_hold_integer(message, content, digits));
+        let mut any = false;
+        for (redaction, is_live) in self.redactions.iter().zip(&mut self.is_live) {
+            *is_live = redaction.pattern.may_match_within(content)
+                || may_hold_integer && redaction.pattern.digits_min().is_some();
+            any |= *is_live;
+        }
+        any
+    }
+
+    /// Whether anything in a message of the row may match.
     #[inline]
-    pub(super) fn may_match(&self, message: &'static Message, content: &[u8]) -> bool {
-        self.redactions.iter().any(|redaction| redaction.pattern.may_match(content))
+    fn may_match(&self, message: &'static Message, content: &[u8]) -> bool {
+        let may_match =
+            |(redaction, is_live): (&Redaction, &bool)| *is_live && redaction.pattern.may_match(content);
+        self.redactions.iter().zip(&self.is_live).any(may_match)
             || self.digits_min.is_some_and(|digits| self.may_hold_integer(message, content, digits))
     }
 
@@ -147,20 +202,28 @@ impl<'r> Redactor<'r> {
             0..128 => return true,
             smallest => (63 - smallest.leading_zeros() as usize) / 7,
         };
+        if message.is_any_value() {
+            return self.may_be_held(message, content, more);
+        }
         let mut expected = 0;
         Fields::of(content).any(|field| {
             let Ok(field) = field else { return true };
             let Some(place) = message.by_number(u64::from(field.number), expected) else { return false };
             expected = place;
             let Kind::Message(below) = message.fields[place].kind else { return false };
-            let value = &content[field.content];
-            match only_value(below, value) {
-                // As nearly every attribute is: one key, one value, of one field.
-                Some([0x0a, length @ 0..0x80, text @ ..]) if text.len() == usize::from(*length) => false,
-                Some([INTEGER_TAG, varint @ ..]) => varint.len() > more && self.may_be_integer(varint),
-                _ => self.may_hold_integer_anywhere(value, more),
-            }
+            self.may_be_held(below, &content[field.content], more)
         })
+    }
+
+    /// Whether such an integer may be in a message below.
+    #[inline]
+    fn may_be_held(&self, message: &'static Message, content: &[u8], more: usize) -> bool {
+        match only_value(message, content) {
+            // As nearly every attribute is: one key, one value, of one field.
+            Some([0x0a, length @ 0..0x80, text @ ..]) if text.len() == usize::from(*length) => false,
+            Some([INTEGER_TAG, varint @ ..]) => varint.len() > more && self.may_be_integer(varint),
+            _ => self.may_hold_integer_anywhere(content, more),
+        }
     }
 
     /// The same of bytes of any shape.
@@ -212,7 +275,7 @@ impl<'r> Redactor<'r> {
         mut around: Around,
     ) -> Result<Done, EditError> {
         if around.depth > DEPTH_MAX {
-            return Err(EditError::Malformed(Malformed::at("values nested too deeply to be looked into", 0)));
+            return Err(too_deep());
         }
         if message.is_key_value() {
             around = self.below_key(content, around)?;
@@ -303,20 +366,15 @@ impl<'r> Redactor<'r> {
     /// What holds below this key.
     fn below_key(&self, key_value: &[u8], around: Around) -> Result<Around, EditError> {
         let Selection { only_keys, except_keys, places } = self.selection;
-        if !around.in_attributes || only_keys.is_none() && except_keys.is_none() {
+        if only_keys.is_none() && except_keys.is_none() {
             return Ok(around);
         }
-        let mut key: &[u8] = &[];
-        for field in Fields::of(key_value) {
-            let field = field?;
-            if field.number == 1 && field.wire_type == WIRE_LEN {
-                key = &key_value[field.content];
-            }
-        }
-        let only = only_keys.as_ref().is_some_and(|keys| keys.is_match(key));
+        let key = last(key_value, 1)?.unwrap_or_default();
+        let only = around.in_attributes
+            && places.attribute_values
+            && only_keys.as_ref().is_some_and(|keys| keys.is_match(key));
         let except = except_keys.as_ref().is_some_and(|keys| keys.is_match(key));
-        let values = (around.values || only) && !except && places.attribute_values;
-        Ok(Around { values, ..around })
+        Ok(Around { values: (around.values || only) && !except, ..around })
     }
 
     fn is_selected(&self, message: &'static Message, field: &Field, around: Around) -> bool {
@@ -326,13 +384,14 @@ impl<'r> Redactor<'r> {
         }
         match field.name {
             "key" | "idKeys" | "descriptionKeys" => places.attribute_keys,
-            "name" | "version" | "eventName" => places.names,
+            "name" | "eventName" => places.names,
+            "version" => places.versions,
             _ => places.texts,
         }
     }
 
     fn text(&mut self, text: &[u8]) -> Done {
-        match redact_text(self.redactions, text, &mut self.counts) {
+        match redact_text(self.redactions, &self.is_live, text, &mut self.counts) {
             None => Done::Kept,
             Some(None) => Done::Removed,
             Some(Some(text)) => Done::Changed(text),
@@ -370,6 +429,104 @@ fn only_value<'b>(message: &'static Message, content: &'b [u8]) -> Option<&'b [u
     }
 }
 
+/// The last bytes that a message has under a number.
+fn last(content: &[u8], number: u32) -> Result<Option<&[u8]>, EditError> {
+    let mut found = None;
+    for field in Fields::of(content) {
+        let field = field?;
+        if field.number == number && field.wire_type == WIRE_LEN {
+            found = Some(&content[field.content]);
+        }
+    }
+    Ok(found)
+}
+
+/// Puts an action into effect on whole values, wherever their key matches.
+pub(super) struct KeyRedactor<'r> {
+    pub keys: &'r Pattern,
+    pub action: &'r Action,
+    /// How many values there were.
+    pub count: u64,
+}
+
+impl KeyRedactor<'_> {
+    /// Looks into the fields of one message, but for those under some numbers. `None`: nothing changed.
+    pub(super) fn message(
+        &mut self,
+        message: &'static Message,
+        content: &[u8],
+        except: &[u32],
+        depth: usize,
+    ) -> Result<Option<Vec<u8>>, EditError> {
+        if depth > DEPTH_MAX {
+            return Err(too_deep());
+        }
+        let mut changed: Option<Vec<u8>> = None;
+        let (mut copied, mut expected) = (0, 0);
+        for field in Fields::of(content) {
+            let field = field?;
+            if field.wire_type != WIRE_LEN || except.contains(&field.number) {
+                continue;
+            }
+            let Some(place) = message.by_number(u64::from(field.number), expected) else { continue };
+            expected = place;
+            let Kind::Message(below) = message.fields[place].kind else { continue };
+            let value = &content[field.content.clone()];
+            let is_meant = below.is_key_value()
+                && self.keys.is_match(last(value, 1)?.unwrap_or_default())
+                && last(value, 2)?.is_some();
+            let after = match is_meant {
+                true => self.key_value(value)?,
+                false => match self.message(below, value, &[], depth + 1)? {
+                    Some(after) => Some(after),
+                    None => continue,
+                },
+            };
+            let out = changed.get_or_insert_default();
+            out.extend_from_slice(&content[copied..field.whole.start]);
+            if let Some(after) = after {
+                put_bytes(out, u64::from(field.number), &after);
+            }
+            copied = field.whole.end;
+        }
+        Ok(changed.map(|mut out| {
+            out.extend_from_slice(&content[copied..]);
+            out
+        }))
+    }
+
+    /// A key and its value. `None`: both go.
+    fn key_value(&mut self, content: &[u8]) -> Result<Option<Vec<u8>>, EditError> {
+        self.count += 1;
+        if matches!(self.action, Action::Remove) {
+            return Ok(None);
+        }
+        let mut out = Vec::new();
+        for field in Fields::of(content) {
+            let field = field?;
+            if field.number != 2 {
+                out.extend_from_slice(&content[field.whole]);
+            }
+        }
+        let value = last(content, 2)?.unwrap_or_default();
+        // What is cut off somewhere in bytes may be no text.
+        let number = match (self.action, any(value)?) {
+            (Action::Truncate(_), Any::Bytes(_)) => 7,
+            _ => 1,
+        };
+        let mut after = Vec::new();
+        act(self.action, &plain_bytes(value)?, &mut after);
+        let mut any = Vec::new();
+        put_bytes(&mut any, number, &after);
+        put_bytes(&mut out, 2, &any);
+        Ok(Some(out))
+    }
+}
+
+fn too_deep() -> EditError {
+    EditError::Malformed(Malformed::at("values nested too deeply to be looked into", 0))
+}
+
 /// Removes the fields that a message does not know, and counts them. `None`: there are none.
 pub(super) fn without_unknown_fields(
     message: &'static Message,
@@ -379,7 +536,7 @@ pub(super) fn without_unknown_fields(
     depth: usize,
 ) -> Result<Option<Vec<u8>>, EditError> {
     if depth > DEPTH_MAX {
-        return Err(EditError::Malformed(Malformed::at("values nested too deeply to be looked into", 0)));
+        return Err(too_deep());
     }
     let mut changed: Option<Vec<u8>> = None;
     let (mut copied, mut expected) = (0, 0);

@@ -1,7 +1,9 @@
 use super::*;
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
-    common::v1::{AnyValue, InstrumentationScope, KeyValue as ProtoKeyValue, any_value},
+    common::v1::{
+        AnyValue, ArrayValue, InstrumentationScope, KeyValue as ProtoKeyValue, KeyValueList, any_value,
+    },
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
     resource::v1::Resource,
 };
@@ -152,4 +154,130 @@ fn secrets_go_from_every_text() {
     records(&mut request)[0].severity_text = "[email]".to_owned();
     request.resource_logs[0].schema_url = "https://[email]/".to_owned();
     assert_eq!(decoded(&batch), request);
+}
+
+fn redact_bodies(text_before: &str, expressions: &[(&str, Action)]) -> (String, Vec<u64>) {
+    let mut request = request(1);
+    records(&mut request)[0].body = Some(text(text_before));
+    let mut batch = batch(&request);
+    batch.begin(limits());
+    let redactions: Vec<Redaction> = expressions
+        .iter()
+        .map(|(expression, action)| Redaction {
+            pattern: Pattern::compile(expression, Check::None, 1 << 20).unwrap(),
+            action: action.clone(),
+        })
+        .collect();
+    let selection = Selection { places: Places::ALL, only_keys: None, except_keys: None };
+    let counts = batch.redact(&redactions, &selection).unwrap();
+    batch.commit().unwrap();
+    match records(&mut decoded(&batch))[0].body.take().unwrap().value.unwrap() {
+        any_value::Value::StringValue(text) => (text, counts),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn only_the_group_named_secret_goes() {
+    let mask = |mask: &str| Action::Mask(mask.to_owned());
+    let query = r"(?-u)[?&](?:token|key)=(?<secret>[^&\s]+)";
+    let (body, counts) = redact_bodies("/a?token=x&b=1&key=y z", &[(query, mask("*"))]);
+    assert_eq!((body.as_str(), &counts[..]), ("/a?token=*&b=1&key=* z", &[2][..]));
+}
+
+#[test]
+fn what_an_action_made_is_not_found_again() {
+    let key = HashKey::new(&[7; 16], None).unwrap();
+    let query = r"(?-u)token=(?<secret>[^&\s]+)";
+    let once = redact_bodies("token=x", &[(query, Action::Hash(key.clone()))]);
+    assert_eq!((once.0.len(), &once.1[..]), ("token=".len() + 16, &[1][..]));
+    // Nor by another redaction; what only touches it is.
+    let mask = |mask: &str| Action::Mask(mask.to_owned());
+    let (body, counts) =
+        redact_bodies("token=sk_1 token=x.sk_2.y", &[("sk_[0-9]", mask("[key]")), (query, mask("[token]"))]);
+    assert_eq!((body.as_str(), &counts[..]), ("token=[key] token=[token]", &[2, 1][..]));
+}
+
+#[test]
+fn values_go_by_their_key_wherever_it_is() {
+    let value = |value| Some(AnyValue { value: Some(value) });
+    let list = |values| any_value::Value::KvlistValue(KeyValueList { values });
+    let pair = |key: &str, of| ProtoKeyValue { key: key.to_owned(), value: value(of), ..Default::default() };
+    let secrets = |inner: any_value::Value| {
+        vec![
+            pair("password", any_value::Value::DoubleValue(1.5)),
+            pair(
+                "user",
+                list(vec![pair("password", inner.clone()), pair("n", any_value::Value::IntValue(1))]),
+            ),
+            pair("password", inner),
+        ]
+    };
+    let mask = || any_value::Value::StringValue("*".to_owned());
+    let masked = || {
+        vec![
+            pair("password", mask()),
+            pair("user", list(vec![pair("password", mask()), pair("n", any_value::Value::IntValue(1))])),
+            pair("password", mask()),
+        ]
+    };
+    let mut request = request(1);
+    let nested = list(vec![attribute("a", "b")]);
+    records(&mut request)[0].attributes = secrets(nested.clone());
+    records(&mut request)[0].body = value(list(secrets(nested)));
+    request.resource_logs[0].resource.as_mut().unwrap().attributes.push(attribute("password", "x"));
+    let keys = Pattern::compile("^password$", Check::None, 1 << 20).unwrap();
+
+    let mut masking = batch(&request);
+    masking.begin(limits());
+    assert_eq!(masking.redact_keys(&keys, &Action::Mask("*".to_owned())).unwrap(), 7);
+    masking.commit().unwrap();
+    let mut expected = request.clone();
+    records(&mut expected)[0].attributes = masked();
+    records(&mut expected)[0].body = value(list(masked()));
+    expected.resource_logs[0].resource.as_mut().unwrap().attributes[1] = attribute("password", "*");
+    assert_eq!(decoded(&masking), expected);
+
+    let mut removing = batch(&request);
+    removing.begin(limits());
+    assert_eq!(removing.redact_keys(&keys, &Action::Remove).unwrap(), 7);
+    removing.commit().unwrap();
+    let left = || vec![pair("user", list(vec![pair("n", any_value::Value::IntValue(1))]))];
+    records(&mut expected)[0].attributes = left();
+    records(&mut expected)[0].body = value(list(left()));
+    expected.resource_logs[0].resource.as_mut().unwrap().attributes.pop();
+    assert_eq!(decoded(&removing), expected);
+}
+
+#[test]
+fn integers_go_from_attributes_and_bodies() {
+    let card = || Some(AnyValue { value: Some(any_value::Value::IntValue(4_111_111_111_111_111)) });
+    let mut request = request(1);
+    let list = any_value::Value::ArrayValue(ArrayValue { values: vec![card().unwrap()] });
+    let attributes = &mut records(&mut request)[0].attributes;
+    attributes.push(ProtoKeyValue { key: "a".to_owned(), value: card(), ..Default::default() });
+    let list = Some(AnyValue { value: Some(list) });
+    attributes.push(ProtoKeyValue { key: "b".to_owned(), value: list, ..Default::default() });
+    records(&mut request)[0].body = card();
+    let mut batch = batch(&request);
+    batch.begin(limits());
+    let pattern = Pattern::compile(r"^4\d{15}$", Check::Luhn, 1 << 20).unwrap();
+    let redaction = Redaction { pattern, action: Action::Mask("*".to_owned()) };
+    let selection = Selection { places: Places::ALL, only_keys: None, except_keys: None };
+    assert_eq!(batch.redact(&[redaction], &selection).unwrap(), [3]);
+}
+
+#[test]
+fn an_excepted_key_holds_in_bodies_too() {
+    let mut request = request(1);
+    let secret = || vec![attribute("id", "ann@example.com"), attribute("user", "ann@example.com")];
+    let list = KeyValueList { values: secret() };
+    records(&mut request)[0].attributes = secret();
+    records(&mut request)[0].body = Some(AnyValue { value: Some(any_value::Value::KvlistValue(list)) });
+    let mut batch = batch(&request);
+    batch.begin(limits());
+    let compile = |expression| Pattern::compile(expression, Check::None, 1 << 20).unwrap();
+    let redaction = Redaction { pattern: compile("[a-z]+@[a-z.]+"), action: Action::Mask("*".to_owned()) };
+    let selection = Selection { places: Places::ALL, only_keys: None, except_keys: Some(compile("^id$")) };
+    assert_eq!(batch.redact(&[redaction], &selection).unwrap(), [2]);
 }

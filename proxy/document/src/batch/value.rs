@@ -105,6 +105,18 @@ pub(super) fn bytes_of(store: &Store, raw: Raw) -> Result<Option<&[u8]>, Malform
     })
 }
 
+/// What stands for the content of an `AnyValue` where any kind of value is wanted as bytes.
+pub(super) fn plain_bytes(content: &[u8]) -> Result<Vec<u8>, Malformed> {
+    Ok(match any(content)? {
+        Any::Text(bytes) | Any::Bytes(bytes) => bytes.to_vec(),
+        Any::Empty => Vec::new(),
+        Any::Boolean(is_true) => is_true.to_string().into_bytes(),
+        Any::Int(int) => int.to_string().into_bytes(),
+        Any::Double(double) => double.to_string().into_bytes(),
+        Any::Other => content.to_vec(),
+    })
+}
+
 /// The text or bytes that a value is, and where they begin.
 pub(super) fn placed(store: &Store, raw: Raw) -> Result<Option<(&[u8], u32)>, Malformed> {
     let (Raw::Text(span) | Raw::Bytes(span) | Raw::Any(span)) = raw else { return Ok(None) };

@@ -260,8 +260,10 @@ pub struct Places {
     pub integers: bool,
     /// Bodies of log records.
     pub bodies: bool,
-    /// Names of spans, events, scopes, metrics and of a log record's event, and scope versions.
+    /// Names of spans, events, scopes, metrics and of a log record's event.
     pub names: bool,
+    /// Versions of scopes.
+    pub versions: bool,
     /// Every other text.
     pub texts: bool,
 }
@@ -274,6 +276,7 @@ impl Places {
         integers: true,
         bodies: true,
         names: true,
+        versions: true,
         texts: true,
     };
 }
@@ -285,7 +288,7 @@ pub struct Selection {
     pub places: Places,
     /// Of the attributes, only those below a key that matches.
     pub only_keys: Option<Pattern>,
-    /// Of the attributes, none below a key that matches.
+    /// Of the attributes and of maps in bodies, none below a key that matches.
     pub except_keys: Option<Pattern>,
 }
 
