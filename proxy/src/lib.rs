@@ -14,6 +14,7 @@ pub mod exporter;
 pub mod listener;
 pub mod otlp;
 pub mod pipeline;
+pub mod plugin;
 pub mod telemetry;
 pub mod tenant;
 pub mod tls;

@@ -1,0 +1,198 @@
+//! Everything that knows WebAssembly.
+//!
+//! ```text
+//! inspect   what a component says of itself, before anything of it is compiled
+//! cache     compiled components on disk
+//! instance  a component at work for a tenant: its start, its calls, its end
+//! state     what an instance has on the host's side, and its limits
+//! contract  the functions that it may call, in the words of the document
+//! wasi      what its language's library expects: there, and empty
+//! ticker    the clock by which guests are stopped
+//! ```
+
+mod cache;
+mod contract;
+mod inspect;
+mod instance;
+mod state;
+mod ticker;
+mod wasi;
+
+pub use inspect::{Inspection, inspect};
+pub(super) use instance::{Instance, Verdict};
+pub(super) use state::{Role, Stopped, Until};
+
+use super::{HostError, LoadError, LoadProblem, Settings, Source};
+use crate::telemetry::events;
+use cache::{Cache, Digest};
+use parking_lot::Mutex;
+use state::State;
+use std::{collections::HashMap, path::Path, sync::Arc};
+use ticker::{Heartbeat, Ticker};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
+    component::{Component as Compiled, Linker},
+};
+
+/// The destination that every plugin has: the tenant's own upstream.
+pub(super) const DEFAULT_DESTINATION: &str = "default";
+
+/// The compiler, the memory of all instances and the clock by which they are stopped.
+pub(super) struct Engine {
+    engine: wasmtime::Engine,
+    linker: Linker<State>,
+    cache: Option<Cache>,
+    /// By content, while somebody uses them.
+    loaded: Mutex<HashMap<Digest, std::sync::Weak<Image>>>,
+    ticker: Ticker,
+}
+
+/// A component that was loaded. Cheap to clone; all instances share the code and what of the memory they
+/// do not write to.
+#[derive(Clone)]
+pub struct Component(Arc<Image>);
+
+struct Image {
+    pre: contract::PluginPre<State>,
+    heartbeat: Heartbeat,
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Component").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub(super) fn new(settings: &Settings) -> Result<Self, HostError> {
+        let failed = |error: wasmtime::Error| HostError(format!("{error:#}"));
+        let engine = allocate(settings).map_err(failed)?;
+        let mut linker = Linker::new(&engine);
+        contract::add_to_linker(&mut linker).map_err(failed)?;
+        let cache = settings.cache.as_deref().map(|folder| Cache::new(folder, &engine));
+        let counted = engine.clone();
+        let ticker =
+            Ticker::start(move || counted.increment_epoch()).map_err(|error| HostError(error.to_string()))?;
+        Ok(Self { engine, linker, cache, loaded: Mutex::default(), ticker })
+    }
+
+    pub(super) fn load(&self, source: &Source) -> Result<Component, LoadError> {
+        let loaded = match source {
+            Source::Builtin(builtin) => self.load_bytes(builtin.bytes()),
+            Source::File(path) => {
+                read(path).map_err(LoadProblem::from).and_then(|bytes| self.load_bytes(&bytes))
+            }
+        };
+        loaded.map_err(|problem| LoadError { source_name: source.to_string(), problem })
+    }
+
+    fn load_bytes(&self, bytes: &[u8]) -> Result<Component, LoadProblem> {
+        let digest = cache::digest_of(bytes);
+        if let Some(image) = self.loaded.lock().get(&digest).and_then(std::sync::Weak::upgrade) {
+            return Ok(Component(image));
+        }
+        inspect::check(bytes)?;
+        let compiled = match self.load_kept(&digest) {
+            Some(compiled) => compiled,
+            None => self.compile(&digest, bytes)?,
+        };
+        let image = Arc::new(self.link(&compiled)?);
+        let mut loaded = self.loaded.lock();
+        loaded.retain(|_, image| image.strong_count() > 0);
+        loaded.insert(digest, Arc::downgrade(&image));
+        Ok(Component(image))
+    }
+
+    fn load_kept(&self, digest: &Digest) -> Option<Compiled> {
+        let code = self.cache.as_ref()?.load(digest)?;
+        // SAFETY: the code is what `compile` made of this component with this engine, as the cache's key
+        // says, and nobody else could write it: see `cache`.
+        unsafe { Compiled::deserialize(&self.engine, code) }.ok()
+    }
+
+    fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Compiled, LoadProblem> {
+        let failed = |error: wasmtime::Error| LoadProblem::Compile(format!("{error:#}"));
+        let compiled = Compiled::from_binary(&self.engine, bytes).map_err(|error| {
+            let is_forbidden = format!("{error:#}").contains("make memory executable");
+            if is_forbidden { LoadProblem::Forbidden } else { failed(error) }
+        })?;
+        if let Some(cache) = &self.cache {
+            cache.keep(digest, &compiled.serialize().map_err(failed)?);
+        }
+        Ok(compiled)
+    }
+
+    fn link(&self, compiled: &Compiled) -> Result<Image, LoadProblem> {
+        let failed = |error: wasmtime::Error| LoadProblem::Compile(format!("{error:#}"));
+        let mut linker = self.linker.clone();
+        wasi::define(&mut linker, compiled).map_err(failed)?;
+        let pre = linker.instantiate_pre(compiled).and_then(contract::PluginPre::new).map_err(failed)?;
+        Ok(Image { pre, heartbeat: self.ticker.heartbeat() })
+    }
+}
+
+/// A component's bytes.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::{Error, ErrorKind, Read};
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > COMPONENT_BYTES_MAX {
+        return Err(Error::new(ErrorKind::FileTooLarge, "it is larger than 256 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// The largest component: ten times one of Python.
+const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+
+/// An engine whose instances have their memory from a pool: 5 µs rather than 15 for one that comes and goes.
+///
+/// Every memory has 4 GiB of address space, so that the code needs no check of its bounds. Where the system
+/// does not give that much (a limit on address space, a processor with 39 bits of it), memories are mapped
+/// as they are needed.
+fn allocate(settings: &Settings) -> wasmtime::Result<wasmtime::Engine> {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    // Calls cost a third of what they do with it, and the contract has nothing that waits.
+    config.concurrency_support(false);
+    let mut pool = PoolingAllocationConfig::new();
+    let instances = settings.instances.max(1);
+    pool.total_component_instances(instances)
+        // Of Rust one has 3 or 4 within, one memory and one or two tables; of JavaScript, 3 memories.
+        .total_core_instances(instances.saturating_mul(8))
+        .total_memories(instances.saturating_mul(2))
+        .total_tables(instances.saturating_mul(4))
+        .max_core_instances_per_component(100)
+        .max_memories_per_component(16)
+        .max_tables_per_component(64)
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(4 << 20)
+        .max_memory_size(4 << 30)
+        .table_elements(TABLE_ELEMENTS_MAX);
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        // What an instance wrote is set back in place, and the next one finds its pages there. Without
+        // this call of the kernel (Linux 6.7) keeping pages costs more than it saves.
+        pool.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(256 << 10).table_keep_resident(16 << 10);
+    }
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    wasmtime::Engine::new(&config).or_else(|error| {
+        events::plugin_pool_unavailable(&error);
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+        config.memory_reservation(0).memory_guard_size(0).memory_reservation_for_growth(16 << 20);
+        wasmtime::Engine::new(&config)
+    })
+}
+
+/// The largest table of the pool, in elements: what any plugin may be given.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+impl super::Builtin {
+    /// The component, as it was built with the program.
+    pub const fn bytes(self) -> &'static [u8] {
+        match self {
+            super::Builtin::Relabel => include_bytes!(concat!(env!("OUT_DIR"), "/relabel.wasm")),
+            super::Builtin::Redact => include_bytes!(concat!(env!("OUT_DIR"), "/redact.wasm")),
+            super::Builtin::Route => include_bytes!(concat!(env!("OUT_DIR"), "/route.wasm")),
+        }
+    }
+}
