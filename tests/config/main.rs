@@ -3,6 +3,9 @@
 //! - `broken/NAME.toml` is read and has to say exactly what `NAME.expected` says.
 //! - `good/NAME.toml` is read without a word; `NAME.expected` shows its tenants as resolved.
 //!
+//! - `located/NAME.toml` is read, and what its plugins say (`# says: …`) has to be shown as `NAME.expected`
+//!   does.
+//!
 //! A first line `# environment: NAME=value …` sets variables. `files/` holds what the cases refer to;
 //! its keys guard nothing. The clock stands at 2090-01-01. `UPDATE_EXPECT=1 cargo test` writes what is
 //! said now; read the difference before it is committed.
@@ -15,9 +18,13 @@ use std::{
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
-use tollgate::config::{self, Diagnostics, Environment, Loaded};
+use tollgate::{
+    config::{self, Diagnostics, Environment, Loaded},
+    plugin::{BuildError, BuildProblem, LoadError, LoadProblem, OnFailure, Source},
+};
 
 /// 2090-01-01T00:00:00Z
 const NOW_SECONDS: u64 = 3_786_912_000;
@@ -60,7 +67,10 @@ struct Expectations(Vec<String>);
 
 impl Expectations {
     fn check(&mut self, path: &Path, said: &str) {
-        let said = said.replace(&format!("{CASES}/broken/"), "").replace(&format!("{CASES}/good/"), "");
+        let said = said
+            .replace(&format!("{CASES}/broken/"), "")
+            .replace(&format!("{CASES}/good/"), "")
+            .replace(&format!("{CASES}/located/"), "");
         let said = said.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n";
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             fs::write(path, &said).unwrap();
@@ -115,6 +125,91 @@ fn every_good_file_is_read_without_a_word() {
 }
 
 #[test]
+fn what_plugins_say_of_their_configuration_is_located() {
+    let mut expectations = Expectations::default();
+    for (path, first_line) in cases("located") {
+        let loaded = load(&path, &first_line).unwrap_or_else(|said| panic!("{}\n{said}", path.display()));
+        let text = fs::read_to_string(&path).unwrap();
+        let says: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# says: ")).map(said).collect();
+        assert!(!says.is_empty(), "{} says nothing", path.display());
+        let loose = loaded.locate(&says, false);
+        let strict = loaded.locate(&says, true);
+        assert_eq!(strict.errors(), says.len());
+        let unavailable = |(_, said): &&(_, BuildError)| matches!(said.problem, BuildProblem::Load(_));
+        assert_eq!(loose.errors(), says.len() - says.iter().filter(unavailable).count());
+        assert!(!strict.render(true).contains("hunter2"), "{} shows a secret", path.display());
+        expectations.check(&path.with_extension("expected"), &loose.to_string());
+    }
+    expectations.assert_met();
+}
+
+/// What the plugin of a tenant says.
+fn said(line: &str) -> (Arc<str>, BuildError) {
+    let mut words = line.splitn(4, ' ');
+    let mut word = || words.next().unwrap();
+    let (what, tenant, plugin) = (word(), word(), word().into());
+    let rest = word();
+    let problem = match what {
+        "config" => {
+            let (pointer, message) = rest.split_once(' ').unwrap();
+            BuildProblem::Config { pointer: pointer.to_owned(), message: message.to_owned() }
+        }
+        "destination" => {
+            let known = vec!["archive".to_owned(), "spare".to_owned()];
+            BuildProblem::Destination { name: rest.to_owned(), known }
+        }
+        "unavailable" => {
+            let problem = LoadProblem::Unreadable(std::io::Error::other(rest));
+            BuildProblem::Load(LoadError { source_name: "own.wasm".to_owned(), problem })
+        }
+        other => panic!("unknown {other}"),
+    };
+    (tenant.into(), BuildError { plugin, problem })
+}
+
+#[test]
+fn plugins_arrive_as_their_tenants_have_them() {
+    let path = Path::new(CASES).join("good/plugins.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let config = load(&path, text.lines().next().unwrap()).unwrap().config;
+    assert_eq!(config.plugin_cache, None);
+    let token = fs::read_to_string(Path::new(CASES).join("files/token")).unwrap();
+    let own = serde_json::json!({
+        "patterns": ["email", "card-number"],
+        "hash_key": "hunter2hunter2hunter2",
+        "region": "eu",
+        "since": "2026-01-01T00:00:00Z",
+        "share": 0.25,
+        "places": [{ "level": "record", "keys": ["a", "b"] }, token.trim()],
+        "keys": { "allow": ["id"], "deny": [] },
+    });
+    let blog = config.tenants.iter().find(|tenant| &*tenant.name == "blog").unwrap();
+    assert_eq!(blog.plugins[0].config, own);
+    let shop = config.tenants.iter().find(|tenant| &*tenant.name == "shop").unwrap();
+    let mut merged = own;
+    merged["patterns"] = serde_json::json!(["email"]);
+    merged["hash_key"] = token.trim().into();
+    merged["keys"]["allow"] = serde_json::json!(["shop"]);
+    merged["keys.of.senders"] = serde_json::json!({ "file": "kept", "$credential": 1 });
+    assert_eq!(shop.plugins[0].config, merged);
+    assert_eq!(shop.plugins[1].config, serde_json::json!({}));
+    assert!(matches!(&shop.plugins[1].component, Source::File(path) if path.ends_with("files/own.wasm")));
+    assert!(!format!("{config:?}").contains("hunter2"), "a secret is shown");
+}
+
+#[test]
+fn the_cache_is_where_the_system_wants_it() {
+    let path = Path::new(CASES).join("good/minimal.toml");
+    let cache =
+        |variables: &str| load(&path, &format!("# environment: {variables}")).unwrap().config.plugin_cache;
+    let all = "CACHE_DIRECTORY=/var/cache/tollgate:/other XDG_CACHE_HOME=/xdg HOME=/home/ann";
+    assert_eq!(cache(all), Some("/var/cache/tollgate".into()));
+    assert_eq!(cache("XDG_CACHE_HOME=/xdg HOME=/home/ann"), Some("/xdg/tollgate".into()));
+    assert_eq!(cache("HOME=/home/ann"), Some("/home/ann/.cache/tollgate".into()));
+    assert_eq!(cache("HOME="), None);
+}
+
+#[test]
 fn values_arrive_in_the_rooms() {
     let path = Path::new(CASES).join("good/design.toml");
     let config = load(&path, "").unwrap().config;
@@ -138,6 +233,13 @@ fn values_arrive_in_the_rooms() {
     assert_eq!(shop.upstream_headers[0].0, "x-scope-orgid");
     assert_eq!(shop.upstream_headers[0].1, "shop");
     assert_eq!(shop.limits.bytes_per_second, 8 << 20);
+    let plugins: Vec<&str> = shop.plugins.iter().map(|plugin| &*plugin.name).collect();
+    assert_eq!(plugins, ["label", "redact", "split"]);
+    assert_eq!(shop.plugins[1].on_failure, Some(OnFailure::Reject));
+    assert_eq!(shop.plugins[1].limits.memory, 64 << 20);
+    assert_eq!(shop.plugins[1].config["patterns"], serde_json::json!(["email", "card-number"]));
+    assert!(shop.plugins[1].config["hash_key"].is_string());
+    assert_eq!(shop.routes, [("archive".into(), "s3-gateway".into())]);
 
     let upstream = |name: &str| config.upstreams.iter().find(|(known, _)| &*known.name == name).unwrap();
     let (loki, limits) = upstream("loki");

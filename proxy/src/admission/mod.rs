@@ -4,7 +4,8 @@
 //!
 //! A request passes three gates before its body is read, its tenant's, its upstream's and the one over
 //! all, and holds a [`Permit`] of each until it is dropped. Either all three let it in or none keeps
-//! anything of it. There is no lock, no timer and no queue: who does not fit is told so at once.
+//! anything of it. Where plugins send parts of a batch to further upstreams, each part passes its upstream's
+//! gate with a [`Share`]. There is no lock, no timer and no queue: who does not fit is told so at once.
 
 mod gate;
 mod permit;
@@ -12,7 +13,7 @@ mod permit;
 mod tests;
 
 pub use gate::{Capacity, Gate};
-pub use permit::{Permit, STEP_BYTES, admit, bytes_max};
+pub use permit::{Permit, STEP_BYTES, Share, admit, bytes_max, share};
 
 use std::time::Duration;
 

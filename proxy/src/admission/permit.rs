@@ -92,6 +92,40 @@ impl fmt::Debug for Permit<'_> {
     }
 }
 
+/// A part of a request that goes to a further upstream. It holds its place there until it is dropped.
+#[must_use = "the part is in only while this is held"]
+#[derive(Debug)]
+pub struct Share<'a> {
+    gate: &'a Gate,
+    bytes: u64,
+}
+
+/// Admits the parts of a request to further upstreams, each with its bytes, and charges these there.
+///
+/// # Errors
+/// [`Denial`], when one of the gates has no room; then none of them keeps anything of the request.
+pub fn share<'a>(parts: impl IntoIterator<Item = (&'a Gate, u64)>) -> Result<Vec<Share<'a>>, Denial> {
+    let mut passed: Vec<(&Gate, u64)> = Vec::new();
+    for (gate, bytes) in parts {
+        if let Err((limit, retry_after)) = gate.enter(bytes, gate.clock.now_ns()) {
+            passed.iter().for_each(|(gate, bytes)| gate.take_back(*bytes));
+            return Err(Denial { scope: Scope::Upstream, limit, retry_after });
+        }
+        passed.push((gate, bytes));
+    }
+    let shares = passed.into_iter().map(|(gate, bytes)| {
+        gate.charge(bytes, gate.clock.now_ns());
+        Share { gate, bytes }
+    });
+    Ok(shares.collect())
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.gate.leave(self.bytes);
+    }
+}
+
 /// Takes from every gate, or gives back what the first ones gave.
 fn pass(
     gates: [&Gate; 3],

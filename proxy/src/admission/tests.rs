@@ -296,3 +296,25 @@ fn a_rate_shared_by_threads_lets_by_exactly_its_burst() {
     assert_eq!(admitted.load(SeqCst), 500);
     door.assert_empty();
 }
+
+#[test]
+fn further_upstreams_let_in_all_parts_or_none() {
+    let one = GlobalLimits { requests_per_second: Some(1), ..wide() };
+    let small = GlobalLimits { in_flight_bytes: 1000, ..wide() };
+    let door = Door::new(one, small, wide());
+    let [archive, loki, _] = door.gates();
+
+    let shares = share([(&**archive, 10), (loki, 1000)]).unwrap();
+    assert_eq!((archive.in_flight(), archive.in_flight_bytes()), (1, 10));
+    assert_eq!((loki.in_flight(), loki.in_flight_bytes()), (1, 1000));
+    drop(shares);
+    door.assert_empty();
+    door.clock.advance(std::time::Duration::from_secs(5));
+
+    for _ in 0..3 {
+        // The rate of the first is given back each time, or it would be the one to say no.
+        let denial = share([(&**archive, 10), (loki, 1001)]).unwrap_err();
+        assert_eq!((denial.scope, denial.limit), (Scope::Upstream, Limit::InFlightBytes));
+        door.assert_empty();
+    }
+}

@@ -72,6 +72,12 @@ impl Diagnostic {
         self
     }
 
+    /// Says what is wrong in other words.
+    pub fn titled(mut self, title: impl Into<String>) -> Self {
+        self.title = title.into();
+        self
+    }
+
     /// How bad it is.
     pub fn level(&self) -> Level {
         self.level

@@ -3,16 +3,20 @@
 //!
 //! ```text
 //! source      files → one tree, every key and value with its place
-//! section     the tree → values, each key declared once; kind, secret: what a value can be
+//! section     the tree → values, each key declared once; kind, secret, tree: what a value can be
 //! resolve     values → each room's settings, held against each other
 //! diagnostic  what went wrong on the way, printed like a compiler's; mask keeps secrets out of it
 //! schema      the same declarations as JSON Schema and as a reference
+//! plugin      what plugins say of their own tables, led back to where it is written
+//! alone       a plugin without the rest, for the tools that try one
 //! print       a tenant as resolved, each value with where it came from
 //! ```
 
+mod alone;
 mod diagnostic;
 mod kind;
 mod mask;
+mod plugin;
 pub mod print;
 mod reader;
 mod resolve;
@@ -20,12 +24,16 @@ mod schema;
 mod secret;
 mod section;
 mod source;
+mod tree;
 
+pub use alone::{Alone, Written, plugin_cache};
 pub use diagnostic::{Diagnostic, Diagnostics, Level};
 pub use schema::{reference, schema};
 
 use crate::{admin, admission, exporter, listener, pipeline, telemetry, tenant};
 use http::{HeaderName, HeaderValue};
+use mask::Mask;
+use plugin::{Places, PluginPlaces};
 use reader::{Reader, Setting};
 use section::Section;
 use source::Source;
@@ -56,6 +64,8 @@ pub struct Config {
     pub tenants: Vec<pipeline::TenantConfig>,
     /// The destinations.
     pub upstreams: Vec<(exporter::Config, admission::UpstreamLimits)>,
+    /// The folder for compiled plugins. Read at the start only.
+    pub plugin_cache: Option<PathBuf>,
     /// The private listener.
     pub admin: Option<admin::Config>,
 }
@@ -85,7 +95,9 @@ pub struct Loaded {
     /// The files that it was read from, those included among them; secrets and certificates are not.
     pub files: Vec<PathBuf>,
     sources: Vec<Source>,
+    masks: Vec<Mask>,
     settings: Vec<Setting>,
+    places: Places,
 }
 
 /// Reads the files of a configuration, and what they include, and resolves them.
@@ -98,7 +110,7 @@ pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Diag
     let tree = source::read_files(paths, &mut reader);
     let found_in_files = reader.diagnostics.len();
     let document = Section::read_root(&tree, &mut reader, resolve::document);
-    let config = document.resolve(&mut reader);
+    let (config, places) = document.resolve(&mut reader);
     if reader.incomplete {
         // They were read on only to know which of their values may be shown.
         reader.diagnostics.truncate(found_in_files);
@@ -109,5 +121,13 @@ pub fn load(paths: &[PathBuf], environment: &Environment) -> Result<Loaded, Diag
         return Err(diagnostics);
     }
     let files = reader.sources.iter().map(|source| source.path.clone()).collect();
-    Ok(Loaded { config, warnings: diagnostics, files, sources: reader.sources, settings: reader.settings })
+    Ok(Loaded {
+        config,
+        warnings: diagnostics,
+        files,
+        sources: reader.sources,
+        masks: reader.masks,
+        settings: reader.settings,
+        places,
+    })
 }

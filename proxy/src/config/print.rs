@@ -3,19 +3,25 @@
 use super::{
     Loaded,
     reader::{Origin, Setting},
+    tree::toml_key,
 };
 use std::fmt::Write;
 
 /// A tenant's settings as TOML, with a comment beside each that says where it came from. Secrets are
 /// masked. `None` if there is no such tenant.
 pub fn tenant(loaded: &Loaded, name: &str) -> Option<String> {
-    loaded.config.tenants.iter().find(|tenant| &*tenant.name == name)?;
-    let table = format!("tenant.{name}");
-    let mut sections: Vec<&str> = vec![&table];
+    let tenant = loaded.config.tenants.iter().find(|tenant| &*tenant.name == name)?;
+    let mut tables = vec![format!("tenant.{name}")];
+    tables.extend(tenant.plugins.iter().map(|plugin| format!("plugin.{}", plugin.name)));
+    let mut sections: Vec<&str> = tables.iter().map(String::as_str).collect();
     for setting in &loaded.settings {
-        let below = setting.section.strip_prefix(&table).filter(|rest| rest.starts_with('.'));
-        if below.is_some() && !sections.contains(&setting.section.as_str()) {
-            sections.push(&setting.section);
+        let section = setting.section.as_str();
+        let is_within = |table: &String| is_within(section, table);
+        if tables.iter().any(is_within)
+            && !sections.contains(&section)
+            && let Some(behind) = last_beside(&sections, section)
+        {
+            sections.insert(behind + 1, section);
         }
     }
     let mut text = String::new();
@@ -23,7 +29,7 @@ pub fn tenant(loaded: &Loaded, name: &str) -> Option<String> {
         let settings: Vec<&Setting> =
             loaded.settings.iter().filter(|setting| setting.section == section).collect();
         let lines: Vec<String> =
-            settings.iter().map(|set| format!("{} = {}", key(&set.key), set.value)).collect();
+            settings.iter().map(|set| format!("{} = {}", toml_key(&set.key), set.value)).collect();
         let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
         let gap = if text.is_empty() { "" } else { "\n" };
         let _ = writeln!(text, "{gap}[{section}]");
@@ -32,6 +38,22 @@ pub fn tenant(loaded: &Loaded, name: &str) -> Option<String> {
         }
     }
     Some(text)
+}
+
+/// The last of the sections that are in the same table as this one, or that table itself.
+fn last_beside(sections: &[&str], section: &str) -> Option<usize> {
+    let mut around = section;
+    loop {
+        around = around.rsplit_once('.')?.0;
+        let last = sections.iter().rposition(|known| *known == around || is_within(known, around));
+        if last.is_some() {
+            return last;
+        }
+    }
+}
+
+fn is_within(section: &str, table: &str) -> bool {
+    section.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn origin(loaded: &Loaded, setting: &Setting) -> String {
@@ -49,14 +71,4 @@ fn origin(loaded: &Loaded, setting: &Setting) -> String {
         let _ = write!(text, ", {through}");
     }
     text
-}
-
-/// A key as TOML has it: bare where it can be.
-fn key(text: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    if !text.is_empty() && text.chars().all(bare) {
-        text.to_owned()
-    } else {
-        serde_json::Value::from(text).to_string()
-    }
 }

@@ -212,6 +212,16 @@ impl<'e> Reader<'e> {
         self.through.push(what);
     }
 
+    /// Whether the value being read comes from a variable or another file.
+    pub fn is_read_through(&self) -> bool {
+        !self.through.is_empty()
+    }
+
+    /// What the value being read comes from.
+    pub fn take_through(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.through)
+    }
+
     /// Begins a value: what was noted of one that could not be read is forgotten.
     pub fn begin(&mut self) {
         self.through.clear();
@@ -219,7 +229,7 @@ impl<'e> Reader<'e> {
 
     /// Notes where a settled value came from.
     pub fn record(&mut self, section: &str, key: &str, value: String, origin: Origin) {
-        let through = std::mem::take(&mut self.through);
+        let through = self.take_through();
         let (section, key) = (section.to_owned(), key.to_owned());
         self.settings.push(Setting { section, key, value, origin, through });
     }

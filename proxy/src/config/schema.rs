@@ -62,7 +62,11 @@ fn property(key: &Key) -> Json {
         Shape::Named(keys) => json!({ "type": "object", "additionalProperties": table(keys) }),
         Shape::List(keys) => json!({ "type": "array", "items": table(keys) }),
         Shape::Either(kind, keys) => json!({ "anyOf": [kind.schema, table(keys)] }),
+        Shape::EitherList(kind, keys) => {
+            json!({ "type": "array", "items": { "anyOf": [kind.schema, table(keys)] } })
+        }
         Shape::Map(kind) => json!({ "type": "object", "additionalProperties": kind.schema }),
+        Shape::Tree => json!({ "type": "object" }),
     };
     if let Json::Object(property) = &mut property {
         property.insert("description".to_owned(), json!(key.doc));
@@ -91,8 +95,10 @@ fn write_table(page: &mut String, path: &str, doc: &str, keys: &[Key]) -> fmt::R
                 write_table(page, &below(key.name), key.doc, keys)?
             }
             Shape::Named(keys) => write_table(page, &below(&format!("{}.NAME", key.name)), key.doc, keys)?,
-            Shape::List(keys) => write_table(page, &format!("[{}]", below(key.name)), key.doc, keys)?,
-            Shape::Value { .. } | Shape::Map(_) => {}
+            Shape::List(keys) | Shape::EitherList(_, keys) => {
+                write_table(page, &format!("[{}]", below(key.name)), key.doc, keys)?
+            }
+            Shape::Value { .. } | Shape::Map(_) | Shape::Tree => {}
         }
     }
     Ok(())
@@ -105,6 +111,8 @@ fn row(key: &Key) -> Option<String> {
         Shape::Value { default: Some(default), kind, .. } => (wanted(kind), format!("`{default}`")),
         Shape::Value { required: true, kind, .. } => (wanted(kind), "required".to_owned()),
         Shape::Value { kind, .. } | Shape::Either(kind, _) => (wanted(kind), String::new()),
+        Shape::EitherList(kind, _) => (format!("a list, each {}", wanted(kind)), String::new()),
+        Shape::Tree => ("a table of the plugin's own".to_owned(), String::new()),
         Shape::Map(kind) => (format!("a table of names, each with {}", wanted(kind)), String::new()),
         Shape::Table(_) | Shape::Named(_) | Shape::List(_) => return None,
     };

@@ -25,6 +25,9 @@ const SECRET_MAX_BYTES: u64 = 64 << 10;
 /// The largest certificate file: a bundle of every public authority has a quarter of this.
 const CERTIFICATES_MAX_BYTES: u64 = 1 << 20;
 
+/// The keys of a table that stands for the text of a file.
+pub const REFERENCES: [&str; 2] = ["file", "credential"];
+
 /// What is shown instead of a secret.
 pub const MASKED: &str = "********";
 
@@ -163,10 +166,9 @@ fn path_of(node: &Node, kind: &impl Kind, reader: &mut Reader) -> Option<(Place,
 
 /// The file that `{ file = … }` or `{ credential = … }` names.
 fn file_of(table: &Table, place: &Place, reader: &mut Reader) -> Option<(Place, PathBuf)> {
-    let known = ["file", "credential"];
     for entry in &table.entries {
-        if !known.contains(&entry.key.as_str()) {
-            reader.report(unknown(&entry.key, &entry.key_place, "key", &known));
+        if !REFERENCES.contains(&entry.key.as_str()) {
+            reader.report(unknown(&entry.key, &entry.key_place, "key", &REFERENCES));
             return None;
         }
     }

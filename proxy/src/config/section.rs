@@ -15,6 +15,7 @@ use super::{
     kind::Kind,
     reader::{Origin, Reader},
     source::{Entry, Node, Place, Table, Value},
+    tree::Tree,
 };
 use serde_json::Value as Json;
 use std::ops::Deref;
@@ -74,6 +75,10 @@ pub enum Shape {
     List(Vec<Key>),
     /// A value of this kind, or a table of these keys.
     Either(KindShape, Vec<Key>),
+    /// A list, each a value of this kind or a table of these keys.
+    EitherList(KindShape, Vec<Key>),
+    /// A table of which only a plugin knows the keys.
+    Tree,
     /// A table whose keys are the user's, with values of this kind.
     Map(KindShape),
 }
@@ -188,6 +193,11 @@ impl<'t, 'e> Section<'t, '_, 'e> {
     /// Whether the table is there, with nothing in it.
     pub fn is_empty(&self) -> bool {
         self.own.is_some_and(|table| table.entries.is_empty())
+    }
+
+    /// A variable of the environment.
+    pub fn variable(&self, name: &str) -> Option<std::ffi::OsString> {
+        (self.reader.environment.variable)(name)
     }
 
     /// The time at which the configuration is read.
@@ -346,6 +356,51 @@ impl<'t, 'e> Section<'t, '_, 'e> {
         results
     }
 
+    /// A list, each a single value or a table that says more; a single value is one for the table's key
+    /// `short_for`. `None` where it is left out, or where something else is written.
+    pub fn list_of_either<K: Kind, R>(
+        &mut self,
+        name: &'static str,
+        doc: &'static str,
+        (kind, short_for): (K, &str),
+        mut read: impl FnMut(&mut Section<'t, '_, 'e>) -> R,
+    ) -> Option<Vec<Either<Located<K::Value>, R>>> {
+        let (mut results, mut keys) = (None, Vec::new());
+        match self.find(name) {
+            Some((Entry { node: Node { value: Value::Array(nodes), .. }, .. }, from)) => {
+                let mut found = Vec::with_capacity(nodes.len());
+                for (index, node) in nodes.iter().enumerate() {
+                    let path = format!("{name}[{index}]");
+                    if let Value::Table(table) = &node.value {
+                        let own = Some((&node.place, table));
+                        found.push(Either::Table(self.child(&path, own, None).run(&mut read).0));
+                    } else {
+                        let section = format!("{}.{path}", self.path);
+                        let value = self.read_node(node, &kind, from, (&section, short_for));
+                        found.extend(value.map(Either::Value));
+                    }
+                }
+                results = Some(found);
+            }
+            Some((entry, _)) => {
+                let wanted = format!("a list such as [ … ], each {}", kind.wanted());
+                self.reader.wrong_type_for(&entry.node, &wanted);
+            }
+            None if self.reader.describing => keys = self.child(name, None, None).run(&mut read).1,
+            None => {}
+        }
+        self.declare(name, doc, Shape::EitherList(KindShape::of(&kind), keys));
+        results
+    }
+
+    /// A table of which only a plugin knows the keys.
+    pub fn tree(&mut self, name: &'static str, doc: &'static str) -> Option<Tree> {
+        self.declare(name, doc, Shape::Tree);
+        let (entry, _) = self.find(name)?;
+        let (place, table) = self.table_of(&entry.node)?;
+        Some(Tree::read(table, place, self.reader))
+    }
+
     /// A single value, or a table that says more.
     pub fn either<K: Kind, R>(
         &mut self,
@@ -432,14 +487,24 @@ impl<'t, 'e> Section<'t, '_, 'e> {
         from: Option<&'static str>,
         section: &str,
     ) -> Option<Located<K::Value>> {
+        self.read_node(&entry.node, kind, from, (section, &entry.key))
+    }
+
+    fn read_node<K: Kind>(
+        &mut self,
+        node: &Node,
+        kind: &K,
+        from: Option<&'static str>,
+        (section, key): (&str, &str),
+    ) -> Option<Located<K::Value>> {
         self.reader.begin();
-        let value = kind.read(&entry.node, self.reader)?;
-        let place = entry.node.place.clone();
+        let value = kind.read(node, self.reader)?;
+        let place = node.place.clone();
         let origin = match from {
             None => Origin::Written(place.clone()),
             Some(table) => Origin::Inherited(table, place.clone()),
         };
-        self.reader.record(section, &entry.key, kind.write(&value), origin);
+        self.reader.record(section, key, kind.write(&value), origin);
         Some(Located { value, place: Some(place) })
     }
 

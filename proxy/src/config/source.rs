@@ -21,7 +21,7 @@ use toml::{
 };
 
 /// Tables whose entries may be spread over several files.
-const GATHERED: [&str; 5] = ["auth", "defaults", "listener", "tenant", "upstream"];
+const GATHERED: [&str; 6] = ["auth", "defaults", "listener", "plugin", "tenant", "upstream"];
 
 /// One file, as read.
 pub struct Source {
@@ -85,8 +85,8 @@ pub enum Value {
     Text(String),
     /// An integer, wide enough that a number out of every range is still a number.
     Integer(i128),
-    /// A float; nothing takes one.
-    Float,
+    /// A float; only a plugin's own table takes one.
+    Float(f64),
     /// `true` or `false`.
     Boolean(bool),
     /// A date, a time or both.
@@ -103,7 +103,7 @@ impl fmt::Display for Value {
         f.write_str(match self {
             Value::Text(_) => "a string",
             Value::Integer(_) => "an integer",
-            Value::Float => "a float",
+            Value::Float(_) => "a float",
             Value::Boolean(_) => "a boolean",
             Value::Datetime(_) => "a date",
             Value::Array(_) => "a list",
@@ -210,7 +210,7 @@ fn expand(include: &Node, including: &Path, reader: &mut Reader) -> Vec<(PathBuf
 }
 
 /// Reads and parses one file. A file that was read before is skipped: two patterns may match it.
-fn read_file(path: &Path, asked_at: Option<&Place>, reader: &mut Reader) -> Option<Table> {
+pub fn read_file(path: &Path, asked_at: Option<&Place>, reader: &mut Reader) -> Option<Table> {
     let unreadable = |why: String| {
         Diagnostic::error(format!("cannot read the configuration file {}", path.display()))
             .at(asked_at, "included here")
@@ -234,6 +234,11 @@ fn read_file(path: &Path, asked_at: Option<&Place>, reader: &mut Reader) -> Opti
             return None;
         }
     };
+    Some(read_text(path, text, reader))
+}
+
+/// Parses a file's text.
+pub fn read_text(path: &Path, text: String, reader: &mut Reader) -> Table {
     let file = reader.sources.len();
     let (tree, mut errors) = DeTable::parse_recoverable(&text);
     let mut table = table(tree.into_inner(), file, reader);
@@ -251,7 +256,7 @@ fn read_file(path: &Path, asked_at: Option<&Place>, reader: &mut Reader) -> Opti
         reader.report_fatal(syntax_error(error, &source.text, file));
     }
     reader.sources.push(source);
-    Some(table)
+    table
 }
 
 fn syntax_error(error: &toml::de::Error, text: &str, file: usize) -> Diagnostic {
@@ -288,7 +293,7 @@ fn node(parsed: Spanned<DeValue<'_>>, file: usize, reader: &mut Reader) -> Node 
     let value = match parsed.into_inner() {
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Integer(integer) => Value::Integer(wide(&integer)),
-        DeValue::Float(_) => Value::Float,
+        DeValue::Float(float) => Value::Float(float.as_str().replace('_', "").parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(boolean) => Value::Boolean(boolean),
         DeValue::Datetime(datetime) => Value::Datetime(datetime),
         DeValue::Array(nodes) => {

@@ -2,7 +2,7 @@
 
 use super::{EmptyBody, Encoding, Signal, grpc::code};
 use http::StatusCode;
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 /// Wait that is proposed where nobody knows better: long enough not to make things worse, short
 /// enough that a sender's queue holds.
@@ -83,6 +83,25 @@ pub enum Refusal {
         /// When to come back.
         retry_after: Duration,
     },
+    /// A plugin says that the batch is not to pass; its words.
+    PluginRejected(String),
+    /// A plugin failed, and without it the batch may not pass: a mistake of this proxy's operator or of
+    /// the plugin's author.
+    PluginFailed {
+        /// Which.
+        plugin: Arc<str>,
+    },
+    /// Plugins have too much to do.
+    PluginsBusy(Duration),
+    /// The tenant's plugins could not be loaded.
+    PluginsUnavailable,
+    /// A plugin does not let a signal pass that it cannot look into.
+    SignalRefused {
+        /// What it carries.
+        signal: Signal,
+        /// Which.
+        plugin: Arc<str>,
+    },
     /// The upstream takes no body of this size.
     TooLargeForUpstream(Option<u64>),
     /// The upstream says that the batch is wrong; its words.
@@ -113,12 +132,14 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         use Refusal::*;
         match self {
-            ContentType(_) | ContentEncoding(_) | GrpcWithoutHttp2 | NotTranscoded { .. } => {
-                StatusCode::UNSUPPORTED_MEDIA_TYPE
-            }
+            ContentType(_)
+            | ContentEncoding(_)
+            | GrpcWithoutHttp2
+            | NotTranscoded { .. }
+            | SignalRefused { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             UnknownPath(_) | UnknownService => StatusCode::NOT_FOUND,
             Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            BadHead(_) | Malformed(_) | Misposted { .. } | Rejected(_) | BodyBroken => {
+            BadHead(_) | Malformed(_) | Misposted { .. } | Rejected(_) | PluginRejected(_) | BodyBroken => {
                 StatusCode::BAD_REQUEST
             }
             BodyLost(EmptyBody::Retry) => StatusCode::SERVICE_UNAVAILABLE,
@@ -129,6 +150,7 @@ impl Refusal {
             LoginsLimited(_) | TenantLimit { .. } => StatusCode::TOO_MANY_REQUESTS,
             // 408 would be final for an OTLP sender; a slow network passes.
             BodyTimeout(_) | LoginsBusy(_) | Overload { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            PluginFailed { .. } | PluginsBusy(_) | PluginsUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             UpstreamMisconfigured | UpstreamUnreachable => StatusCode::SERVICE_UNAVAILABLE,
             UpstreamBusy { status, .. } => *status,
             UpstreamFailed(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -147,7 +169,9 @@ impl Refusal {
     pub fn grpc_code(&self) -> u32 {
         use Refusal::*;
         match self {
-            UnknownPath(_) | Method(_) | GrpcWithoutHttp2 | ContentEncoding(_) => code::UNIMPLEMENTED,
+            UnknownPath(_) | Method(_) | GrpcWithoutHttp2 | ContentEncoding(_) | SignalRefused { .. } => {
+                code::UNIMPLEMENTED
+            }
             _ => self.code(),
         }
     }
@@ -171,7 +195,7 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<Duration> {
         use Refusal::*;
         match self {
-            LoginsLimited(wait) | LoginsBusy(wait) => Some(*wait),
+            LoginsLimited(wait) | LoginsBusy(wait) | PluginsBusy(wait) => Some(*wait),
             TenantLimit { retry_after, .. } | Overload { retry_after, .. } => Some(*retry_after),
             UpstreamBusy { retry_after, .. } => Some(retry_after.unwrap_or(RETRY_DEFAULT)),
             _ if self.is_passing() => Some(RETRY_DEFAULT),
@@ -233,6 +257,19 @@ impl Refusal {
             NoUpstream(signal) => format!("this tenant may not send {signal}").into(),
             TenantLimit { limit, .. } => format!("your limit of {limit} is reached: slow down").into(),
             Overload { limit, .. } => format!("the limit of {limit} is reached here: try again").into(),
+            PluginRejected(words) if words.is_empty() => "the batch was refused".into(),
+            PluginRejected(words) => words.clone().into(),
+            PluginFailed { plugin } => format!(
+                "plugin {plugin} failed on the batch; the operator of this proxy has to mend that: try again"
+            )
+            .into(),
+            PluginsBusy(_) => "too many batches wait to be worked on: try again".into(),
+            PluginsUnavailable => "the plugins that have to work on what you send could not be loaded; the \
+                                   operator of this proxy has to mend that: try again"
+                .into(),
+            SignalRefused { signal, plugin } => {
+                format!("{signal} are not taken here: plugin {plugin} cannot look into them").into()
+            }
             TooLargeForUpstream(Some(limit)) => {
                 format!("the destination takes no more than {limit} bytes at once: send smaller batches")
                     .into()
@@ -274,6 +311,11 @@ impl Refusal {
             | BodyLost(_) => "otlp",
             NoCredentials | BadCredentials | LoginsLimited(_) | LoginsBusy(_) | NoUpstream(_) => "tenant",
             TenantLimit { .. } | Overload { .. } => "admission",
+            PluginRejected(_)
+            | PluginFailed { .. }
+            | PluginsBusy(_)
+            | PluginsUnavailable
+            | SignalRefused { .. } => "plugin",
             TooLargeForUpstream(_)
             | Rejected(_)
             | UpstreamBusy { .. }
@@ -312,6 +354,11 @@ impl Refusal {
             NoUpstream(_) => "no_upstream",
             TenantLimit { .. } => "tenant_limit",
             Overload { .. } => "overload",
+            PluginRejected(_) => "plugin_rejected",
+            PluginFailed { .. } => "plugin_failed",
+            PluginsBusy(_) => "plugins_busy",
+            PluginsUnavailable => "plugins_unavailable",
+            SignalRefused { .. } => "signal_refused",
             TooLargeForUpstream(_) => "too_large_for_upstream",
             Rejected(_) => "rejected",
             UpstreamBusy { .. } => "upstream_busy",

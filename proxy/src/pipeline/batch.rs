@@ -1,7 +1,7 @@
-//! A batch: checked as deep as its encoding allows, in the encoding that its upstream wants.
+//! A batch: checked as deep as its encoding allows, in the encoding that its plugins or its upstream want.
 
 use crate::{
-    otlp::{self, Chunks, Document, Encoding, Leniency, Refusal, Signal},
+    otlp::{self, Chunks, Compression, Document, Encoding, Leniency, Refusal, Signal},
     telemetry::metrics::TenantMetrics,
 };
 
@@ -11,26 +11,40 @@ pub(super) struct Form {
     pub(super) signal: Signal,
     /// What it came in.
     pub(super) came: Encoding,
-    /// What its upstream wants.
+    /// What its plugins or its upstream want.
     pub(super) wanted: Encoding,
+    /// What it came compressed with.
+    pub(super) compression: Compression,
 }
 
 /// A message that may be sent on.
 pub(super) struct Batch {
     /// As it leaves, uncompressed.
-    pub(super) message: Chunks,
+    pub(super) message: Message,
     /// Log records, spans or data points; none can be told of profiles.
     pub(super) records: u64,
     /// Whether there is nothing in it to deliver: no record, and nothing that nobody knows here.
     pub(super) is_nothing: bool,
 }
 
-impl Form {
-    /// Whether a message leaves in the encoding that it came in.
-    pub(super) fn is_kept(self) -> bool {
-        self.came == self.wanted
-    }
+/// A batch's bytes.
+pub(super) enum Message {
+    /// Protobuf, its framing checked.
+    Document(Document),
+    /// JSON, or what is never looked into.
+    Opaque(Chunks),
+}
 
+impl Message {
+    pub(super) fn into_chunks(self) -> Chunks {
+        match self {
+            Message::Document(document) => document.into_bytes(),
+            Message::Opaque(message) => message,
+        }
+    }
+}
+
+impl Form {
     /// Checks a message, and translates it where its upstream wants another encoding. `hold` is asked
     /// before more than that many bytes of the translation are kept, `limit` at most.
     pub(super) fn decode(
@@ -46,7 +60,7 @@ impl Form {
                 Err(Refusal::NotTranscoded { signal, came })
             }
             (Signal::Profiles, Encoding::Protobuf, _) => {
-                Ok(Batch { message: plain, records: 0, is_nothing: false })
+                Ok(Batch { message: Message::Opaque(plain), records: 0, is_nothing: false })
             }
             (_, Encoding::Protobuf, Encoding::Protobuf) => protobuf(signal, plain),
             (_, Encoding::Protobuf, Encoding::Json) => {
@@ -54,8 +68,8 @@ impl Form {
                 if batch.records == 0 && !batch.is_nothing {
                     return Err(all_unknown());
                 }
-                let json = otlp::to_json(signal, &batch.message, limit, hold)?;
-                Ok(Batch { message: json.into(), ..batch })
+                let json = otlp::to_json(signal, &batch.message.into_chunks(), limit, hold)?;
+                Ok(Batch { message: Message::Opaque(json.into()), ..batch })
             }
             (_, Encoding::Json, Encoding::Protobuf) => {
                 let (translated, leniencies) = otlp::to_protobuf(signal, &plain.to_bytes(), limit, hold)?;
@@ -74,7 +88,7 @@ impl Form {
                     let (_, leniencies) = otlp::to_protobuf(signal, &json, limit, hold)?;
                     leniencies.count(Leniency::UnknownField) == 0
                 };
-                Ok(Batch { message: plain, records, is_nothing })
+                Ok(Batch { message: Message::Opaque(plain), records, is_nothing })
             }
         }
     }
@@ -89,5 +103,5 @@ fn protobuf(signal: Signal, message: Chunks) -> Result<Batch, Refusal> {
     let document = Document::parse(signal, message).map_err(|error| Refusal::Malformed(error.to_string()))?;
     let records = document.records();
     let is_nothing = records == 0 && otlp::is_known(signal, document.bytes());
-    Ok(Batch { records, is_nothing, message: document.into_bytes() })
+    Ok(Batch { records, is_nothing, message: Message::Document(document) })
 }

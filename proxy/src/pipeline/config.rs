@@ -1,6 +1,6 @@
 //! What the data path is told.
 
-use crate::{admission, client, otlp};
+use crate::{admission, client, otlp, plugin};
 use http::{HeaderName, HeaderValue};
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ pub struct DoorConfig {
 }
 
 /// A tenant, credentials apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TenantConfig {
     /// The name in the configuration, metrics and logs.
     pub name: Arc<str>,
@@ -38,6 +38,11 @@ pub struct TenantConfig {
     pub limits: admission::TenantLimits,
     /// Headers set for this tenant towards its upstreams; a sender's own of these names are dropped.
     pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
+    /// What works on its batches, in this order.
+    pub plugins: Vec<plugin::Config>,
+    /// The upstreams that its plugins may send to beside its own: the name that they know, and the
+    /// upstream's.
+    pub routes: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// The upstream of each signal, by name.

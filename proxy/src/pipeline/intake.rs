@@ -26,6 +26,8 @@ pub(super) struct Intake<'a> {
     held: u64,
     /// When somebody's patience for the answer ends.
     pub(super) deadline: Option<Instant>,
+    /// Plugins will look into it.
+    has_plugins: bool,
     /// The body's length, where its head says it.
     pub(super) announced: Option<u64>,
 }
@@ -43,6 +45,7 @@ impl<'a> Intake<'a> {
         door: &DoorConfig,
         state: &'a State,
         (tenant, upstream): (&'a Tenant, &'a Upstream),
+        has_plugins: bool,
         route: &'a Route<'a>,
         body: &Body,
         began: Instant,
@@ -59,12 +62,13 @@ impl<'a> Intake<'a> {
         let announced = body.size_hint().exact();
         if let Some(announced) = announced {
             limits.check(announced)?;
-            if upstream.keeps(route.protocol.encoding(), route.compression) {
+            // What plugins leave of it may be smaller.
+            if !has_plugins && upstream.keeps(route.protocol.encoding(), route.compression) {
                 upstream.check_size(announced)?;
             }
         }
         let permit = admission::admit(&tenant.gate, &upstream.gate, &state.all, announced)?;
-        Ok(Self { route, permit, limits, room, held: 0, deadline, announced })
+        Ok(Self { route, permit, limits, room, held: 0, deadline, announced, has_plugins })
     }
 
     /// Reads the body and inflates it. Each piece is charged as it comes, whatever becomes of the rest.
@@ -75,9 +79,10 @@ impl<'a> Intake<'a> {
         version: Version,
         journey: &mut Journey<'_>,
     ) -> Result<Option<Received>, Refusal> {
-        let Self { route, permit, limits, .. } = self;
+        let Self { route, permit, limits, has_plugins, .. } = self;
         // What is looked into only here and there may stay in the pieces that it comes in.
         let pieces = match (route.protocol.encoding(), route.compression) {
+            _ if *has_plugins => Pieces::Joined,
             (Encoding::Protobuf, Compression::Identity) if version == Version::HTTP_2 => Pieces::Http2,
             (Encoding::Protobuf, Compression::Identity) => Pieces::Http1,
             _ => Pieces::Joined,
@@ -119,6 +124,16 @@ impl<'a> Intake<'a> {
     /// Asks for so many bytes beside what is held.
     pub(super) fn hold(&mut self, more: u64) -> Result<(), Refusal> {
         Ok(self.permit.reserve(self.held + more)?)
+    }
+
+    /// Holds so many bytes more to the end, beside what is held.
+    pub(super) fn keep(&mut self, more: u64) -> Result<(), Refusal> {
+        if more > self.room.saturating_sub(self.held) {
+            return Err(Refusal::TooLarge { limit: self.room, decompressed: true });
+        }
+        self.hold(more)?;
+        self.held += more;
+        Ok(())
     }
 
     /// Refuses what nobody waits for any more.

@@ -2,24 +2,24 @@
 
 use super::{
     DoorConfig,
+    delivery::Sent,
     state::{Shared, State, Tenant, Upstream},
 };
 use crate::{
     client::Client,
-    exporter::{self, Export, Outcome},
+    exporter,
     listener::{Body, Peer},
-    otlp::{Compression, Protocol, Refusal, Route, Signal, grpc},
+    otlp::{Compression, PartialSuccess, Protocol, Refusal, Route, Signal, grpc},
+    plugin::{Failure, Transformed},
     telemetry::{self, Access, Steps, access::Refused},
     tenant::Known,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use std::{
+    fmt::Write,
     sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant, SystemTime},
 };
-
-/// How an export ended whose sender went away first.
-const CANCELLED: &str = "cancelled";
 
 /// A request on its way. When it is dropped, its access line is written and it is counted: also when
 /// its sender went away and nobody is left to answer.
@@ -28,7 +28,7 @@ const CANCELLED: &str = "cancelled";
 pub(super) struct Journey<'a> {
     state: &'a State,
     listener: &'a str,
-    id: [u8; 16],
+    id: RequestId,
     method: Method,
     version: Version,
     began: Instant,
@@ -46,13 +46,25 @@ pub(super) struct Journey<'a> {
     records: u64,
     /// Of the records, those that a partial success names.
     rejected: u64,
+    /// Of the records, those that plugins took out, and those that they sent elsewhere.
+    worked_on: Option<WorkedOn>,
+    /// The upstream that it is sent to; of several, the tenant's own.
     upstream: Option<&'a Upstream>,
     upstream_status: Option<exporter::Status>,
-    exporting: bool,
+    /// What became of it at each of several upstreams.
+    destinations: Option<String>,
     status: Option<StatusCode>,
     grpc_status: Option<u32>,
     outcome: telemetry::Outcome,
     refused: Option<Refused>,
+}
+
+/// What plugins did with a batch.
+struct WorkedOn {
+    discarded: u64,
+    routed: u64,
+    /// How each of them fared.
+    notes: String,
 }
 
 impl<'a> Journey<'a> {
@@ -78,9 +90,10 @@ impl<'a> Journey<'a> {
             bytes_inflated: 0,
             records: 0,
             rejected: 0,
+            worked_on: None,
             upstream: None,
             upstream_status: None,
-            exporting: false,
+            destinations: None,
             status: None,
             grpc_status: None,
             outcome: telemetry::Outcome::Aborted,
@@ -92,11 +105,12 @@ impl<'a> Journey<'a> {
         self.began
     }
 
+    pub(super) fn id(&self) -> RequestId {
+        self.id
+    }
+
     pub(super) fn request_id(&self) -> HeaderValue {
-        let id = HeaderValue::from_bytes(&self.id);
-        let mut id = id.expect("invariant: hexadecimal digits are a header value");
-        id.set_sensitive(true); // no other request has it: HPACK need not remember it
-        id
+        self.id.header()
     }
 
     pub(super) fn client(&mut self, client: Client, headers: &HeaderMap) {
@@ -130,21 +144,55 @@ impl<'a> Journey<'a> {
         self.steps.decode = Some(self.step());
     }
 
-    /// Sends a request on, and notes what became of it.
-    pub(super) async fn export(&mut self, upstream: &'a Upstream, export: Export<'_>) -> Outcome {
+    /// Plugins worked on it.
+    pub(super) fn transformed(&mut self, transformed: &Result<Transformed, Failure>) {
+        self.steps.transform = Some(self.step());
+        self.worked_on = Some(match transformed {
+            Ok(Transformed { routed, discarded, notes, .. }) => {
+                let notes = notes
+                    .iter()
+                    .map(|note| format!("{}:{}:{}", note.plugin, note.outcome, note.took.as_micros()));
+                WorkedOn {
+                    discarded: *discarded,
+                    routed: routed.iter().map(|routed| routed.records).sum(),
+                    notes: notes.collect::<Vec<_>>().join(","),
+                }
+            }
+            Err(failure) => {
+                let notes = match failure {
+                    Failure::Rejected { plugin, .. } => format!("{plugin}:rejected"),
+                    Failure::Failed { plugin, .. } => format!("{plugin}:failed"),
+                    Failure::Malformed(_) => "malformed".to_owned(),
+                    Failure::Busy { .. } => "busy".to_owned(),
+                };
+                WorkedOn { discarded: 0, routed: 0, notes }
+            }
+        });
+    }
+
+    /// It leaves for this upstream, and perhaps for others.
+    pub(super) fn sending(&mut self, upstream: &'a Upstream) {
         self.upstream = Some(upstream);
-        self.exporting = true;
         self.step();
-        let (outcome, status) = upstream.exporter.send(export).await;
-        self.exporting = false;
-        self.upstream_status = status;
-        if let Outcome::Delivered(Some(partial)) = &outcome {
-            self.rejected = partial.rejected;
+    }
+
+    /// Every upstream that it was sent to said what became of it, the one that was named first.
+    pub(super) fn sent(&mut self, sent: &[Sent<'_>]) {
+        self.steps.export = Some(self.step());
+        self.upstream_status = sent.first().and_then(|sent| sent.status);
+        if sent.len() > 1 {
+            let mut destinations = String::new();
+            for Sent { upstream, outcome, .. } in sent {
+                let gap = if destinations.is_empty() { "" } else { "," };
+                let _ = write!(destinations, "{gap}{}:{}", upstream.name(), outcome.name()); // a String takes all
+            }
+            self.destinations = Some(destinations);
         }
-        let took = self.step();
-        self.steps.export = Some(took);
-        upstream.metrics.ended(outcome.name(), took);
-        outcome
+    }
+
+    /// It was delivered, all of it but what this names.
+    pub(super) fn delivered(&mut self, partial: Option<&PartialSuccess>) {
+        self.rejected = partial.map_or(0, |partial| partial.rejected);
     }
 
     /// The answer is made, in this protocol.
@@ -160,7 +208,10 @@ impl<'a> Journey<'a> {
             None if self.upstream.is_some() => telemetry::Outcome::Delivered,
             None => telemetry::Outcome::Answered,
             Some(Refusal::Late) => telemetry::Outcome::Failed,
-            Some(refusal) if self.upstream.is_some() && refusal.is_passing() => telemetry::Outcome::Failed,
+            // There was nothing wrong with it, as far as is known.
+            Some(refusal) if self.steps.decode.is_some() && refusal.is_passing() => {
+                telemetry::Outcome::Failed
+            }
             Some(_) => telemetry::Outcome::Refused,
         };
     }
@@ -182,7 +233,10 @@ impl<'a> Journey<'a> {
     fn settle_records(&self, tenant: &Tenant, signal: Signal) {
         let records = tenant.metrics.signal(signal).records_in(self.records);
         match self.outcome {
-            telemetry::Outcome::Delivered | telemetry::Outcome::Answered => records.delivered(self.rejected),
+            telemetry::Outcome::Delivered | telemetry::Outcome::Answered => {
+                let discarded = self.worked_on.as_ref().map_or(0, |worked_on| worked_on.discarded);
+                records.delivered(self.rejected, discarded);
+            }
             telemetry::Outcome::Refused => records.refused(),
             telemetry::Outcome::Failed | telemetry::Outcome::Aborted => records.failed(),
         }
@@ -192,14 +246,9 @@ impl<'a> Journey<'a> {
 impl Drop for Journey<'_> {
     fn drop(&mut self) {
         self.steps.total = self.began.elapsed();
-        if self.exporting
-            && let Some(upstream) = self.upstream
-        {
-            upstream.metrics.ended(CANCELLED, self.last_step.elapsed());
-        }
         let access = Access {
             time: SystemTime::now(),
-            request_id: std::str::from_utf8(&self.id).unwrap_or_default(),
+            request_id: std::str::from_utf8(&self.id.0).unwrap_or_default(),
             cf_ray: self.cf_ray.as_ref().map(HeaderValue::as_bytes),
             listener: self.listener,
             client: match self.client.map(|client| client.address) {
@@ -219,6 +268,9 @@ impl Drop for Journey<'_> {
             bytes: self.bytes,
             bytes_inflated: self.bytes_inflated,
             records: self.records,
+            records_discarded: self.worked_on.as_ref().map(|worked_on| worked_on.discarded),
+            records_routed: self.worked_on.as_ref().map(|worked_on| worked_on.routed),
+            plugins: self.worked_on.as_ref().map(|worked_on| worked_on.notes.as_str()),
             upstream: self.upstream.map(Upstream::name),
             upstream_status: match self.upstream_status {
                 Some(exporter::Status::Http(status)) => Some(status.as_u16()),
@@ -228,6 +280,7 @@ impl Drop for Journey<'_> {
                 Some(exporter::Status::Grpc(code)) => Some(code),
                 _ => None,
             },
+            destinations: self.destinations.as_deref(),
             steps: self.steps,
             refusal: self.refused,
         };
@@ -244,8 +297,22 @@ impl Drop for Journey<'_> {
     }
 }
 
-fn next_id(shared: &Shared) -> [u8; 16] {
-    hex(u64::from(shared.id_prefix) << 32 | shared.next_id.fetch_add(1, Relaxed) & 0xffff_ffff)
+/// What a request is called in every log, and by every upstream.
+#[derive(Clone, Copy)]
+pub(super) struct RequestId([u8; 16]);
+
+impl RequestId {
+    pub(super) fn header(self) -> HeaderValue {
+        let id = HeaderValue::from_bytes(&self.0);
+        let mut id = id.expect("invariant: hexadecimal digits are a header value");
+        id.set_sensitive(true); // no other request has it: HPACK need not remember it
+        id
+    }
+}
+
+fn next_id(shared: &Shared) -> RequestId {
+    let number = u64::from(shared.id_prefix) << 32 | shared.next_id.fetch_add(1, Relaxed) & 0xffff_ffff;
+    RequestId(hex(number))
 }
 
 fn hex(number: u64) -> [u8; 16] {

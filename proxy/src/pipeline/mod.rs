@@ -1,37 +1,41 @@
 //! The data path: one function to read, `Door::forward`.
 //!
-//! A request passes route, client, tenant, admission, body, document, plugins (their place), and
-//! exporter. Each room says what it has to say in its own words; here they are put together, and
+//! A request passes route, client, tenant, admission, body, document, plugins and exporter. Each room says what it has to say in its own words; here they are put together, and
 //! every "no" becomes the [`Refusal`] that its sender is told.
 
 mod batch;
 mod config;
+mod delivery;
 mod intake;
 mod journey;
+mod plugins;
 mod scrape;
 mod state;
 
 pub use config::{DoorConfig, TenantConfig, Upstreams};
+pub use plugins::Plugins;
 pub use scrape::Scrape;
-pub use state::{Build, BuildError, Shared, State};
+pub use state::{Build, BuildError, Shared, State, Watch, Watched};
 
 use crate::{
     admission,
     client::Client,
-    exporter::{self, Export, Outcome},
+    exporter::Export,
     listener::{Body, Connection, Peer, Service},
     otlp::{
-        self, AnswerBody, BodyLimits, Compression, Doors, EmptyBody, PartialSuccess, Pieces, Protocol,
-        Refusal, Route, Signal, cors::Allowed, grpc,
+        self, AnswerBody, BodyLimits, Compression, Document, Doors, EmptyBody, Encoding, PartialSuccess,
+        Pieces, Protocol, Refusal, Route, Signal, cors::Allowed, grpc,
     },
+    plugin::{self, Chain, Transformed},
     telemetry::events,
     tenant,
 };
-use batch::Form;
+use batch::{Batch, Form, Message};
+use delivery::Delivery;
 use http::{HeaderValue, Request, Response, header, request::Parts};
 use intake::{Intake, Received};
 use journey::Journey;
-use state::{Tenant, Upstream};
+use state::Tenant;
 use std::sync::Arc;
 
 /// What a listener's requests pass through.
@@ -108,26 +112,37 @@ impl Door {
         journey.route(&route);
         let tenant = self.authenticate(head, client, &route, journey).await?;
         let upstream = tenant.upstream(signal).ok_or(Refusal::NoUpstream(signal))?;
+        let chain = tenant.chain(signal)?;
 
         // May it come in, and what is it.
         let state = &self.state;
-        let mut intake =
-            Intake::admit(&self.config, state, (tenant, upstream), &route, &body, journey.began())?;
+        let mut intake = Intake::admit(
+            &self.config,
+            state,
+            (tenant, upstream),
+            chain.is_some(),
+            &route,
+            &body,
+            journey.began(),
+        )?;
         let Some(received) = intake.receive(body, head.version, journey).await? else {
             // Where cloudflared loses a body, it says that there is none; an empty one in chunks is whole.
             let through_cloudflared =
                 intake.announced == Some(0) && client.through_proxy && head.headers.contains_key("cf-ray");
             return self.empty(&route, through_cloudflared, tenant);
         };
-        let Received { wire, compression: came, plain } = received;
+        let Received { wire, compression, plain } = received;
         let encoding = route.protocol.encoding();
         if let Some(found) = otlp::misposted(signal, encoding, &plain) {
             return Err(Refusal::Misposted { declared: signal, found });
         }
 
-        // In the form that the upstream wants.
-        let (protocol, compression) = upstream.form_of(encoding, came);
-        let form = Form { signal, came: encoding, wanted: protocol.encoding() };
+        // In the form that the plugins want, or without any, the upstream.
+        let wanted = match chain {
+            Some(_) => Encoding::Protobuf,
+            None => upstream.form_of(encoding, compression).0.encoding(),
+        };
+        let form = Form { signal, came: encoding, wanted, compression };
         let inflated = plain.len();
         let more_max = intake.more_max();
         let batch = form.decode(plain, more_max, |more| intake.hold(more), &tenant.metrics)?;
@@ -136,30 +151,59 @@ impl Door {
             return Ok(Done { signal, partial: None }); // Loki would refuse it
         }
 
-        // The tenant's plugins will have their turn on `batch` here.
-
-        // Send it on.
-        let body = if form.is_kept() && compression == came {
-            wire
-        } else {
-            let compressed = exporter::compress(compression, &batch.message.to_bytes());
-            compressed.map_err(|error| Refusal::Malformed(error.to_string()))?.into()
+        // The tenant's plugins have their turn: what stays, what goes elsewhere, what goes nowhere.
+        let delivery = match (chain, batch.message) {
+            (Some(chain), Message::Document(document)) => {
+                let transformed = self.transform(tenant, chain, document, &mut intake, journey).await?;
+                Delivery::split(tenant, upstream, form, transformed, wire, &mut intake)?
+            }
+            // No plugin asks for what is never looked into; were it to, nothing may slip past it.
+            (Some(_), Message::Opaque(_)) => return Err(Refusal::NotTranscoded { signal, came: encoding }),
+            (None, message) => Delivery::whole(upstream, form, Batch { message, ..batch }, wire),
         };
-        drop(batch.message); // what was inflated is not kept while the upstream takes its time
-        upstream.check_size(body.len() as u64)?;
+        if delivery.is_nothing() {
+            return Ok(Done { signal, partial: None });
+        }
+
+        // Send it on, to all destinations or to none.
+        let parcels = delivery.pack(tenant, &mut intake)?;
         intake.in_time()?;
-        let export = Export {
+        let id = journey.id();
+        let export = |protocol, compression, body| Export {
             signal,
             protocol,
             compression,
             body,
             headers: &head.headers,
             tenant_headers: &tenant.config.upstream_headers,
-            request_id: journey.request_id(),
+            request_id: id.header(),
             deadline: intake.deadline,
         };
-        let outcome = journey.export(upstream, export).await;
-        Ok(Done { signal, partial: reply(outcome, upstream, route.timeout.is_some())? })
+        let partial = parcels.send(journey, route.timeout.is_some(), export).await?;
+        journey.delivered(partial.as_ref());
+        Ok(Done { signal, partial })
+    }
+
+    /// Has a tenant's plugins work on a batch. Room for what they may write is held before they do: once as
+    /// much as there is, and what they need to find their way in it.
+    async fn transform(
+        &self,
+        tenant: &Tenant,
+        chain: &Chain,
+        document: Document,
+        intake: &mut Intake<'_>,
+        journey: &mut Journey<'_>,
+    ) -> Result<Transformed, Refusal> {
+        let more = document.bytes().len() as u64 + document.index_bytes();
+        intake.hold(more.min(intake.more_max()))?;
+        let signal = document.signal();
+        let watch = self.state.shared.watch.as_ref().map(|watch| (watch, document.bytes().clone()));
+        let transformed = chain.run(plugin::Batch::new(document), intake.deadline).await;
+        journey.transformed(&transformed);
+        if let Some((watch, before)) = watch {
+            watch(&Watched { tenant: &tenant.config.name, signal, before, after: &transformed });
+        }
+        Ok(transformed?)
     }
 
     /// Whose request it is.
@@ -253,42 +297,6 @@ impl Door {
     }
 }
 
-/// What the sender is told of what the upstream said. A sender that gave the upstream little time has
-/// nothing to complain of.
-fn reply(
-    outcome: Outcome,
-    upstream: &Upstream,
-    is_impatient: bool,
-) -> Result<Option<PartialSuccess>, Refusal> {
-    let name = upstream.name();
-    match outcome {
-        Outcome::Delivered(partial) => Ok(partial),
-        Outcome::Rejected(words) => Err(Refusal::Rejected(words)),
-        Outcome::TooLarge => Err(Refusal::TooLargeForUpstream(None)),
-        Outcome::Busy { status, retry_after, message } => {
-            Err(Refusal::UpstreamBusy { status, retry_after, message })
-        }
-        Outcome::Misconfigured(words) => {
-            upstream.complaint.log(|| events::upstream_refuses_us(name, &words));
-            Err(Refusal::UpstreamMisconfigured)
-        }
-        Outcome::Failed(words) => Err(Refusal::UpstreamFailed(words)),
-        Outcome::Unreachable(why) => {
-            upstream.complaint.log(|| events::upstream_unreachable(name, &why));
-            Err(Refusal::UpstreamUnreachable)
-        }
-        Outcome::Broken(why) => {
-            upstream.complaint.log(|| events::upstream_broken(name, &why));
-            Err(Refusal::UpstreamBroken)
-        }
-        Outcome::Timeout if is_impatient => Err(Refusal::UpstreamTimeout),
-        Outcome::Timeout => {
-            upstream.complaint.log(|| events::upstream_timed_out(name));
-            Err(Refusal::UpstreamTimeout)
-        }
-    }
-}
-
 fn address(peer: Peer) -> tenant::Address {
     match peer {
         Peer::Ip(address) => tenant::Address::Ip(address),
@@ -315,6 +323,17 @@ impl From<admission::Denial> for Refusal {
             admission::Scope::Upstream | admission::Scope::All => {
                 Refusal::Overload { limit: limit.name(), retry_after }
             }
+        }
+    }
+}
+
+impl From<plugin::Failure> for Refusal {
+    fn from(failure: plugin::Failure) -> Self {
+        match failure {
+            plugin::Failure::Rejected { text, .. } => Refusal::PluginRejected(text),
+            plugin::Failure::Failed { plugin, .. } => Refusal::PluginFailed { plugin },
+            plugin::Failure::Malformed(what) => Refusal::Malformed(what),
+            plugin::Failure::Busy { retry_after } => Refusal::PluginsBusy(retry_after),
         }
     }
 }

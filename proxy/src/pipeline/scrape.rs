@@ -32,6 +32,7 @@ impl Source for Scrape {
     fn samples(&self, out: &mut Samples) {
         let state = self.state.load_full();
         admission(&state, out);
+        plugins(&state, out);
         logins(&state.tenants, out);
         for upstream in state.upstreams.values() {
             exporting(upstream, out);
@@ -58,6 +59,13 @@ fn admission(state: &State, out: &mut Samples) {
         let labels = [("upstream", &**name)];
         out.put(Metric::UpstreamInFlightRequests, &labels, upstream.gate.in_flight() as f64);
         out.put(Metric::UpstreamInFlightBytes, &labels, upstream.gate.in_flight_bytes() as f64);
+    }
+}
+
+fn plugins(state: &State, out: &mut Samples) {
+    for (name, tenant) in state.by_name.iter().filter(|(_, tenant)| !tenant.config.plugins.is_empty()) {
+        let is_missing = u8::from(!tenant.is_served());
+        out.put(Metric::PluginsUnavailable, &[("tenant", &**name)], f64::from(is_missing));
     }
 }
 

@@ -1,12 +1,16 @@
 //! What the data path works with: tenants and upstreams as a configuration describes them, with
 //! what is carried over from the one before.
 
-use super::TenantConfig;
+use super::{
+    TenantConfig,
+    plugins::{Plugins, TenantPlugins},
+};
 use crate::{
     admission::{Capacity, Gate, UpstreamLimits},
     config::Config,
     exporter::Exporter,
-    otlp::{Answers, Compression, Encoding, Protocol, Refusal, Signal},
+    otlp::{Answers, Chunks, Compression, Encoding, Protocol, Refusal, Signal},
+    plugin::{Chain, Failure, Transformed, Turn},
     telemetry::{
         AccessLog, Metrics,
         metrics::{TenantMetrics, UpstreamMetrics},
@@ -32,6 +36,23 @@ pub struct Shared {
     pub id_prefix: u32,
     /// What it ends with: the next one.
     pub next_id: AtomicU64,
+    /// Who wants to see what plugins do.
+    pub watch: Option<Watch>,
+}
+
+/// Is told of every batch that plugins worked on, before it is sent: by the thread that serves the request.
+pub type Watch = Box<dyn Fn(&Watched<'_>) + Send + Sync>;
+
+/// What plugins made of a batch.
+pub struct Watched<'a> {
+    /// Whose it is.
+    pub tenant: &'a str,
+    /// What it carries.
+    pub signal: Signal,
+    /// As it came, in protobuf.
+    pub before: Chunks,
+    /// What came of it, or why nothing did.
+    pub after: &'a Result<Transformed, Failure>,
 }
 
 /// One configuration at work. A reload makes a new one; requests under way end on the old one.
@@ -49,6 +70,9 @@ pub struct Tenant {
     pub(super) config: TenantConfig,
     pub(super) gate: Arc<Gate>,
     pub(super) metrics: TenantMetrics,
+    pub(super) plugins: TenantPlugins,
+    /// The upstreams that its plugins may send to, by the names that they know.
+    pub(super) routes: HashMap<Arc<str>, Arc<Upstream>>,
     upstreams: [Option<Arc<Upstream>>; 4],
 }
 
@@ -67,6 +91,8 @@ pub struct Build<'a> {
     pub config: &'a Config,
     /// What outlives it.
     pub shared: Arc<Shared>,
+    /// The plugins of its tenants.
+    pub plugins: &'a Plugins,
     /// The state before: what is in flight, verified and connected is carried over.
     pub previous: Option<&'a State>,
 }
@@ -147,6 +173,12 @@ impl Build<'_> {
         Tenant {
             gate: gate(before.map(|before| &before.gate), &config.limits),
             metrics: self.shared.metrics.tenant(&config.name),
+            plugins: self.plugins.of(&config.name),
+            routes: config
+                .routes
+                .iter()
+                .filter_map(|(alias, name)| Some((alias.clone(), upstreams.get(name)?.clone())))
+                .collect(),
             upstreams: Signal::ALL
                 .map(|signal| config.upstreams.of(signal).and_then(|name| upstreams.get(name)).cloned()),
             config: config.clone(),
@@ -186,6 +218,24 @@ impl State {
 impl Tenant {
     pub(super) fn upstream(&self, signal: Signal) -> Option<&Upstream> {
         self.upstreams[signal as usize].as_deref()
+    }
+
+    /// The plugins that a batch of this signal passes, if there are any.
+    pub(super) fn chain(&self, signal: Signal) -> Result<Option<&Chain>, Refusal> {
+        match &self.plugins {
+            TenantPlugins::None => Ok(None),
+            TenantPlugins::Missing => Err(Refusal::PluginsUnavailable),
+            TenantPlugins::Ready(chain) => match chain.turn(signal) {
+                Turn::Skip => Ok(None),
+                Turn::Run => Ok(Some(chain)),
+                Turn::Refuse(plugin) => Err(Refusal::SignalRefused { signal, plugin }),
+            },
+        }
+    }
+
+    /// Whether its batches may pass at all.
+    pub(super) fn is_served(&self) -> bool {
+        !matches!(self.plugins, TenantPlugins::Missing)
     }
 }
 

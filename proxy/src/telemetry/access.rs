@@ -59,12 +59,21 @@ pub struct Access<'a> {
     pub bytes_inflated: u64,
     /// Log records, spans or data points in the batch.
     pub records: u64,
+    /// Of them, those that plugins took out, where plugins worked on the batch.
+    pub records_discarded: Option<u64>,
+    /// Of them, those that plugins sent elsewhere, where plugins worked on the batch.
+    pub records_routed: Option<u64>,
+    /// How the plugins fared: `name:outcome:µs`, with commas between.
+    pub plugins: Option<&'a str>,
     /// The upstream that the batch was sent to.
     pub upstream: Option<&'a str>,
     /// The status that the upstream gave.
     pub upstream_status: Option<u16>,
     /// The code that a gRPC upstream gave.
     pub upstream_grpc_status: Option<u32>,
+    /// Where the batch was sent to several upstreams, what became of each part: `upstream:outcome`, with
+    /// commas between.
+    pub destinations: Option<&'a str>,
     /// How long it took.
     pub steps: Steps,
     /// Which room said no, and why.
@@ -80,6 +89,8 @@ pub struct Steps {
     pub read: Option<Duration>,
     /// Inflating and checking the body.
     pub decode: Option<Duration>,
+    /// The plugins' work on it.
+    pub transform: Option<Duration>,
     /// Sending it on, until the upstream's answer.
     pub export: Option<Duration>,
     /// From the request's head to its answer.
@@ -118,9 +129,13 @@ impl<'a> Access<'a> {
             bytes: 0,
             bytes_inflated: 0,
             records: 0,
+            records_discarded: None,
+            records_routed: None,
+            plugins: None,
             upstream: None,
             upstream_status: None,
             upstream_grpc_status: None,
+            destinations: None,
             steps: Steps::default(),
             refusal: None,
         }
@@ -195,12 +210,17 @@ fn write_fields<const JSON: bool>(line: &mut Line<'_, JSON>, access: &Access<'_>
     line.number(key!("bytes"), Some(access.bytes));
     line.number(key!("bytes_inflated"), Some(access.bytes_inflated));
     line.number(key!("records"), Some(access.records));
+    line.number(key!("records_discarded"), access.records_discarded);
+    line.number(key!("records_routed"), access.records_routed);
+    line.text(key!("plugins"), access.plugins);
     line.text(key!("upstream"), access.upstream);
     line.number(key!("upstream_status"), access.upstream_status.map(u64::from));
     line.number(key!("upstream_grpc_status"), access.upstream_grpc_status.map(u64::from));
+    line.text(key!("destinations"), access.destinations);
     line.number(key!("auth_us"), access.steps.auth.map(micros));
     line.number(key!("read_us"), access.steps.read.map(micros));
     line.number(key!("decode_us"), access.steps.decode.map(micros));
+    line.number(key!("transform_us"), access.steps.transform.map(micros));
     line.number(key!("export_us"), access.steps.export.map(micros));
     line.number(key!("total_us"), Some(micros(access.steps.total)));
     line.word(key!("refused_by"), access.refusal.map(|refused| refused.by));
@@ -375,8 +395,26 @@ mod tests {
                 decode: Some(Duration::from_micros(61)),
                 export: Some(Duration::from_micros(2_310)),
                 total: Duration::from_micros(3_190),
+                ..Steps::default()
             },
             ..Access::new("tunnel", "5c1f90a2e7b34d68", "POST")
+        }
+    }
+
+    /// The one that plugins split.
+    fn split() -> Access<'static> {
+        Access {
+            request_id: "5c1f90a2e7b34d6a",
+            records_discarded: Some(7),
+            records_routed: Some(20),
+            plugins: Some("redact:forwarded:48,split:forwarded:9"),
+            destinations: Some("alloy:delivered,archive:rejected"),
+            steps: Steps {
+                transform: Some(Duration::from_micros(60)),
+                total: Duration::from_micros(3_260),
+                ..delivered().steps
+            },
+            ..delivered()
         }
     }
 
@@ -415,7 +453,7 @@ mod tests {
             refusal: refused().refusal,
             grpc_status: Some(0),
             upstream_grpc_status: Some(0),
-            ..delivered()
+            ..split()
         };
         let written: BTreeSet<String> = json(&everything).keys().cloned().collect();
         assert_eq!(documented.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>(), written);
@@ -428,7 +466,7 @@ mod tests {
 
     #[test]
     fn the_documents_examples_are_what_is_written() {
-        for access in [delivered(), refused()] {
+        for access in [delivered(), refused(), split()] {
             for format in [LogFormat::Json, LogFormat::Text] {
                 let line = line(format, &access);
                 assert!(DOCUMENT.contains(&line), "docs/access-log.md lacks\n{line}");

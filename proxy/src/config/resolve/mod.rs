@@ -2,13 +2,14 @@
 
 mod header;
 mod listener;
+pub mod plugin;
 mod process;
 mod tenant;
 mod tls;
 mod upstream;
 
 use super::{
-    Config,
+    Config, Places,
     diagnostic::Diagnostic,
     kind::show_bytes,
     reader::Reader,
@@ -21,13 +22,14 @@ use crate::{
 };
 use http::{HeaderName, HeaderValue};
 use listener::{Address, Listener};
+use plugin::{Plugin, Plugins};
 use std::{
     collections::{HashMap, hash_map::Entry},
     net::SocketAddr,
-    sync::Arc,
+    path::PathBuf,
     time::Duration,
 };
-use tenant::Tenant;
+use tenant::{Defaults, Tenant};
 use upstream::Upstream;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -47,11 +49,12 @@ pub struct Document {
     log: LogConfig,
     limits: process::Limits,
     answer_headers: Vec<(HeaderName, HeaderValue)>,
+    plugin_cache: Option<PathBuf>,
     failures: FailureLimits,
     listeners: Vec<Option<Listener>>,
-    /// The upstreams that `[defaults.tenant]` names.
-    default_upstreams: Vec<Located<Arc<str>>>,
+    defaults: Defaults,
     tenants: Vec<Tenant>,
+    plugins: Vec<Plugin>,
     upstreams: Vec<Upstream>,
     admin: Option<Located<SocketAddr>>,
 }
@@ -67,7 +70,7 @@ pub fn document(s: &mut Section) -> Document {
             s.report(Diagnostic::error(format!("there is no {table}")).help(format!("add {example}")));
         }
     }
-    let doc = "More files, relative to this one: `[listener.NAME]`, `[tenant.NAME]` and `[upstream.NAME]` may stand in any of them.";
+    let doc = "More files, relative to this one: `[listener.NAME]`, `[tenant.NAME]`, `[plugin.NAME]` and `[upstream.NAME]` may stand in any of them.";
     s.optional("include", doc, INCLUDE);
     Document {
         workers: process::workers(s),
@@ -75,6 +78,7 @@ pub fn document(s: &mut Section) -> Document {
         log: s.table("log", "How and what is logged.", process::log),
         limits: s.table("limits", "Limits over all tenants.", process::limits),
         answer_headers: process::answer_headers(s),
+        plugin_cache: plugin::cache(s),
         listeners: s.named(
             "listener",
             "A socket that senders, or proxies in front, connect to.",
@@ -84,7 +88,7 @@ pub fn document(s: &mut Section) -> Document {
         failures: s.table("auth", "How senders prove who they are.", |s| {
             s.table("failures", "How many wrong logins are borne.", process::failures)
         }),
-        default_upstreams: s.table("defaults", "What counts where a table does not say otherwise.", |s| {
+        defaults: s.table("defaults", "What counts where a table does not say otherwise.", |s| {
             s.table("tenant", "What counts for every tenant that does not say otherwise.", tenant::defaults)
         }),
         tenants: s.named(
@@ -93,6 +97,7 @@ pub fn document(s: &mut Section) -> Document {
             Some(("defaults.tenant", ["defaults", "tenant"])),
             tenant::tenant,
         ),
+        plugins: s.named("plugin", "What works on batches before they leave.", None, plugin::plugin),
         upstreams: s.named("upstream", "A destination.", None, upstream::upstream),
         admin: s
             .optional_table(
@@ -107,19 +112,21 @@ pub fn document(s: &mut Section) -> Document {
 impl Document {
     /// Holds the tables against each other, and makes the configuration of them. It is right only if
     /// the reader holds no error.
-    pub fn resolve(self, reader: &mut Reader) -> Config {
+    pub fn resolve(mut self, reader: &mut Reader) -> (Config, Places) {
         self.check_addresses(reader);
         self.check_paths(reader);
         self.check_budgets(reader);
         self.check_credentials(reader);
         self.check_upstreams(reader);
+        self.check_plugins(reader);
+        let places = self.hand_out_plugins(reader);
         let credentials = self
             .tenants
             .iter()
             .flat_map(|tenant| &tenant.credentials)
             .map(|known| known.credential.clone())
             .collect();
-        Config {
+        let config = Config {
             workers: self.workers,
             drain_timeout: self.drain_timeout,
             log: self.log,
@@ -129,8 +136,10 @@ impl Document {
             auth: crate::tenant::Config { credentials, failures: self.failures },
             tenants: self.tenants.into_iter().map(|tenant| tenant.config).collect(),
             upstreams: self.upstreams.into_iter().filter_map(|upstream| upstream.config).collect(),
+            plugin_cache: self.plugin_cache,
             admin: self.admin.map(|bind| bind.value.into()),
-        }
+        };
+        (config, places)
     }
 
     /// Two sockets cannot share an address.
@@ -185,7 +194,7 @@ impl Document {
         let by_name: HashMap<&str, &Upstream> =
             self.upstreams.iter().map(|upstream| (upstream.name.as_str(), upstream)).collect();
         let names: Vec<&str> = self.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
-        for named in self.default_upstreams.iter().filter(|named| !by_name.contains_key(&*named.value)) {
+        for named in self.defaults.upstreams.iter().filter(|named| !by_name.contains_key(&*named.value)) {
             reader.report(unknown(&named.value, &named.place, "upstream", &names));
         }
         let mut unused = by_name.clone();
@@ -196,6 +205,13 @@ impl Document {
                     None => reader.report(unknown(&named.value, &named.place, "upstream", &names)),
                 }
                 unused.remove(&*named.value);
+            }
+            for (_, named) in &tenant.routes {
+                match by_name.get(named.as_str()) {
+                    Some(upstream) => warn_of_replaced_headers(tenant, upstream, reader),
+                    None => reader.report(unknown(&named.value, &named.place, "upstream", &names)),
+                }
+                unused.remove(named.as_str());
             }
         }
         if reader.failed() {
@@ -208,6 +224,41 @@ impl Document {
                     .at(&upstream.name.place, "never used"),
             );
         }
+    }
+
+    /// Tenants use plugins that exist, and no plugin is there for nobody.
+    fn check_plugins(&self, reader: &mut Reader) {
+        let plugins = Plugins::new(&self.plugins);
+        let uses = || self.tenants.iter().flat_map(|tenant| &tenant.uses);
+        uses().chain(&self.defaults.uses).for_each(|each| plugins.check(each, reader));
+        if reader.failed() {
+            return;
+        }
+        for plugin in &self.plugins {
+            if !uses().any(|each| each.name.value == plugin.name.value) {
+                reader.report(
+                    Diagnostic::warning(format!("no tenant uses plugin `{}`", plugin.name.value))
+                        .at(&plugin.name.place, "never used"),
+                );
+            }
+        }
+    }
+
+    /// Gives each tenant its plugins, with their tables merged, and says where their parts are written.
+    fn hand_out_plugins(&mut self, reader: &mut Reader) -> Places {
+        let plugins = Plugins::new(&self.plugins);
+        let mut places = Places::new();
+        for tenant in &mut self.tenants {
+            let name = tenant.config.name.clone();
+            for (index, each) in tenant.uses.iter().enumerate() {
+                plugins.record(each, &format!("tenant.{name}.plugins[{index}]"), reader);
+                if let Some((config, place)) = plugins.resolve(each) {
+                    places.insert((name.clone(), config.name.clone()), place);
+                    tenant.config.plugins.push(config);
+                }
+            }
+        }
+        places
     }
 
     /// What a tenant may use has room in what all of them may use together.

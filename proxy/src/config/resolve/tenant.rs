@@ -4,6 +4,7 @@ use super::{
     MAX_BYTES, MAX_COUNT,
     header::{REQUEST_HEADER, RequestValue},
     listener::PATH_PREFIX,
+    plugin::{self, Use},
     report_larger,
 };
 use crate::{
@@ -30,6 +31,10 @@ pub struct Tenant {
     pub path_prefix: Option<Located<String>>,
     /// The upstreams it names.
     pub upstreams: Vec<Located<Arc<str>>>,
+    /// The plugins it uses, to find among those that there are.
+    pub uses: Vec<Use>,
+    /// The upstreams that its plugins may send to, by the names that they know.
+    pub routes: Entries<String, String>,
     /// The headers it sets, to hold against those of its upstreams.
     pub upstream_headers: Vec<Located<HeaderName>>,
     /// Its limits, to hold against those over all tenants.
@@ -81,11 +86,19 @@ pub fn tenant(s: &mut Section, name: &Located<String>) -> Tenant {
             .iter()
             .map(|(name, value)| (name.value.clone(), value.value.clone()))
             .collect(),
+        plugins: Vec::new(),
+        routes: shared
+            .routes
+            .iter()
+            .map(|(alias, upstream)| (alias.as_str().into(), upstream.as_str().into()))
+            .collect(),
     };
     let upstream_headers = shared.upstream_headers.into_iter().map(|(name, _)| name).collect();
     Tenant {
         path_prefix,
         upstreams: shared.upstreams.1,
+        uses: shared.uses,
+        routes: shared.routes,
         upstream_headers,
         limits: shared.limits,
         credentials,
@@ -93,15 +106,27 @@ pub fn tenant(s: &mut Section, name: &Located<String>) -> Tenant {
     }
 }
 
+/// What `[defaults.tenant]` names, which has to exist even where no tenant falls back on it.
+pub struct Defaults {
+    /// The upstreams.
+    pub upstreams: Vec<Located<Arc<str>>>,
+    /// The plugins.
+    pub uses: Vec<Use>,
+}
+
 /// Reads `[defaults.tenant]`, which every tenant falls back on: here only its own mistakes count, and
-/// the upstreams it names.
-pub fn defaults(s: &mut Section) -> Vec<Located<Arc<str>>> {
-    shared(s, &Located { value: "NAME".to_owned(), place: None }).upstreams.1
+/// what it names.
+pub fn defaults(s: &mut Section) -> Defaults {
+    let shared = shared(s, &Located { value: "NAME".to_owned(), place: None });
+    let routed = shared.routes.into_iter().map(|(_, upstream)| upstream.map(Arc::from));
+    Defaults { upstreams: shared.upstreams.1.into_iter().chain(routed).collect(), uses: shared.uses }
 }
 
 /// What `[defaults.tenant]` can say for every tenant.
 struct Shared {
     upstreams: (Upstreams, Vec<Located<Arc<str>>>),
+    uses: Vec<Use>,
+    routes: Entries<String, String>,
     limits: Limits,
     upstream_headers: Entries<HeaderName, HeaderValue>,
 }
@@ -121,12 +146,15 @@ fn shared(s: &mut Section, name: &Located<String>) -> Shared {
         Some(Either::Table(each)) => each,
         None => Default::default(),
     };
+    let uses = plugin::uses(s);
+    let doc = "The upstreams that its plugins may send to, by the names that the plugins know; `default` is always the tenant's own.";
+    let routes = s.map("routes", doc, (plugin::ALIAS, Text { wanted: "an upstream's name" }));
     let limits = s.table("limits", "What it may use.", limits);
     let doc =
         "Headers set towards its upstreams; `${tenant}` stands for its name. A sender's own are dropped.";
     let upstream_headers =
         s.map("upstream_headers", doc, (REQUEST_HEADER, RequestValue::new(Some(&name.value))));
-    Shared { upstreams, limits, upstream_headers }
+    Shared { upstreams, uses, routes, limits, upstream_headers }
 }
 
 fn no_upstream() -> Diagnostic {

@@ -1,7 +1,7 @@
 //! Every metric: counted without contention, read at a scrape.
 //!
 //! What a request counts goes to handles that were resolved when the configuration was built
-//! ([`TenantMetrics`], [`UpstreamMetrics`]), into the cells of its own thread.
+//! ([`TenantMetrics`], [`UpstreamMetrics`], [`PluginMetrics`]), into the cells of its own thread.
 //! What other rooms keep for themselves they are asked for at a scrape ([`Source`]). Both meet in
 //! [`Samples`], which knows only the metrics of the table ([`Metric`]).
 //!
@@ -9,7 +9,7 @@
 //! each for all threads, and a request that counts some thirty of them would have most of these
 //! cache lines fetched from another core.
 //!
-//! The series of a tenant or upstream that a reload removes are shown once more, so that
+//! The series of a tenant, plugin or upstream that a reload removes are shown once more, so that
 //! nothing they counted is lost, and are then gone. Label values come from the configuration or
 //! from small sets in the code, never from a sender.
 
@@ -35,7 +35,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
+        atomic::{AtomicI64, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -46,6 +46,8 @@ pub struct Metrics {
     strangers: TenantMetrics,
     tenants: Named<TenantSeries>,
     upstreams: Named<UpstreamSeries>,
+    /// By tenant, then by plugin.
+    plugins: Named<Named<PluginSeries>>,
     steps: Sharded<StepCells>,
     refusals: Tally<Refused>,
     reloads: Reloads,
@@ -71,6 +73,12 @@ impl Metrics {
     /// The handles of an upstream.
     pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
         UpstreamMetrics(self.upstreams.series(upstream))
+    }
+
+    /// The handles of a tenant's plugin.
+    pub fn plugin(&self, plugin: &str, tenant: &str) -> PluginMetrics {
+        let of_tenant = self.plugins.series(tenant);
+        PluginMetrics { series: of_tenant.series(plugin), _of_tenant: of_tenant }
     }
 
     /// Counts a request that has ended, with its bytes, times and refusal; `signal` is its tenant's
@@ -117,6 +125,9 @@ impl Metrics {
         self.strangers.0.collect("", out);
         self.tenants.collect(out, |name, series, out| series.collect(name, out));
         self.upstreams.collect(out, |name, series, out| series.collect(name, out));
+        self.plugins.collect(out, |tenant, plugins, out| {
+            plugins.collect(out, |plugin, series, out| series.collect(plugin, tenant, out));
+        });
         for step in Step::ALL {
             let seconds =
                 self.steps.fold(Histogram::default(), |sum, cells| sum.plus(&cells.0[step as usize]));
@@ -185,9 +196,10 @@ pub struct Records<'a> {
 }
 
 impl Records<'_> {
-    /// An upstream took them, all but `rejected` of them.
-    pub fn delivered(mut self, rejected: u64) {
+    /// Upstreams took them, all but those that they `rejected` and those that plugins `discarded`.
+    pub fn delivered(mut self, rejected: u64, discarded: u64) {
         self.settle(RecordState::Refused, rejected);
+        self.settle(RecordState::Discarded, discarded);
         self.settle(RecordState::Delivered, u64::MAX);
     }
 
@@ -221,13 +233,15 @@ impl Drop for Records<'_> {
 #[derive(Clone, Copy)]
 enum RecordState {
     Delivered,
+    Discarded,
     Refused,
     Failed,
 }
 
 impl RecordState {
-    const ALL: [(RecordState, &str); 3] = [
+    const ALL: [(RecordState, &str); 4] = [
         (RecordState::Delivered, "delivered"),
+        (RecordState::Discarded, "discarded"),
         (RecordState::Refused, "refused"),
         (RecordState::Failed, "failed"),
     ];
@@ -330,23 +344,127 @@ impl UpstreamSeries {
     }
 }
 
+/// Handles of a tenant's plugin. The default is no metric's: it counts for nobody.
+#[derive(Clone, Default)]
+pub struct PluginMetrics {
+    series: Arc<PluginSeries>,
+    /// A tenant's plugins are shown while one of them has a handle.
+    _of_tenant: Arc<Named<PluginSeries>>,
+}
+
+impl PluginMetrics {
+    /// The counters of its own, by name.
+    pub fn counters(&self) -> Vec<(String, u64)> {
+        self.series.counters.lock().iter().map(|(name, count)| (name.to_string(), *count)).collect()
+    }
+
+    /// Counts a call: how it ended, in a word of the code's, and how long it took.
+    pub fn called(&self, outcome: &'static str, took: Duration) {
+        self.series.calls.add(outcome);
+        self.series.seconds.here().observe(micros(took));
+    }
+
+    /// Counts a failure of a kind that the code names.
+    pub fn failed(&self, kind: &'static str) {
+        self.series.failures.add(kind);
+    }
+
+    /// Counts the records of a batch that it worked on, by what it did to them.
+    pub fn records(&self, changed: u64, discarded: u64, routed: u64) {
+        let cells = self.series.records.here();
+        for (cell, count) in cells.iter().zip([changed, discarded, routed]) {
+            add(cell, count);
+        }
+    }
+
+    /// Counts lines of its log that were left out.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        if lines > 0 {
+            add(&self.series.log_lines_dropped, lines);
+        }
+    }
+
+    /// Instances that were made, or are gone.
+    pub fn instances_made(&self, count: i64) {
+        self.series.instances.fetch_add(count, Relaxed);
+    }
+
+    /// The memory of an instance, in bytes, before and now.
+    pub fn memory_changed(&self, before: u64, now: u64) {
+        if before != now {
+            // Below zero only for a moment, while two threads count.
+            self.series.memory_bytes.fetch_add(now.wrapping_sub(before), Relaxed);
+        }
+    }
+
+    /// Adds to a counter of its own; one beyond `counters_max` is left out.
+    pub fn count(&self, counter: &str, amount: u64, counters_max: usize) {
+        let mut counters = self.series.counters.lock();
+        if let Some(count) = counters.get_mut(counter) {
+            *count = count.saturating_add(amount);
+        } else if counters.len() < counters_max {
+            counters.insert(counter.into(), amount);
+        }
+    }
+}
+
+#[derive(Default)]
+struct PluginSeries {
+    calls: Tally<&'static str>,
+    failures: Tally<&'static str>,
+    seconds: Sharded<Histogram>,
+    records: Sharded<[AtomicU64; 3]>,
+    log_lines_dropped: AtomicU64,
+    instances: AtomicI64,
+    memory_bytes: AtomicU64,
+    counters: Mutex<BTreeMap<Box<str>, u64>>,
+}
+
+impl PluginSeries {
+    fn collect(&self, plugin: &str, tenant: &str, out: &mut Samples) {
+        let labels = [("plugin", plugin), ("tenant", tenant)];
+        let [plugin, tenant] = labels;
+        for (outcome, count) in self.calls.counts() {
+            out.put(Metric::PluginCalls, &[plugin, tenant, ("outcome", outcome)], count as f64);
+        }
+        for (kind, count) in self.failures.counts() {
+            out.put(Metric::PluginFailures, &[plugin, tenant, ("kind", kind)], count as f64);
+        }
+        let seconds = self.seconds.fold(Histogram::default(), Histogram::plus);
+        out.histogram(Metric::PluginSeconds, &labels, seconds);
+        for (place, effect) in ["changed", "discarded", "routed"].into_iter().enumerate() {
+            let count = self.records.fold(0, |sum, cells| sum + cells[place].load(Relaxed));
+            out.put(Metric::PluginRecords, &[plugin, tenant, ("effect", effect)], count as f64);
+        }
+        let dropped = self.log_lines_dropped.load(Relaxed);
+        out.put(Metric::PluginLogLinesDropped, &labels, dropped as f64);
+        out.put(Metric::PluginInstances, &labels, self.instances.load(Relaxed) as f64);
+        out.put(Metric::PluginMemory, &labels, self.memory_bytes.load(Relaxed) as f64);
+        for (counter, count) in &*self.counters.lock() {
+            out.put(Metric::PluginCounter, &[plugin, tenant, ("counter", counter)], *count as f64);
+        }
+    }
+}
+
 /// The steps of a request that are timed.
 #[derive(Clone, Copy)]
 enum Step {
     Auth,
     Read,
     Decode,
+    Transform,
     Export,
 }
 
 impl Step {
-    const ALL: [Step; 4] = [Step::Auth, Step::Read, Step::Decode, Step::Export];
+    const ALL: [Step; 5] = [Step::Auth, Step::Read, Step::Decode, Step::Transform, Step::Export];
 
     fn name(self) -> &'static str {
         match self {
             Step::Auth => "auth",
             Step::Read => "read",
             Step::Decode => "decode",
+            Step::Transform => "transform",
             Step::Export => "export",
         }
     }
@@ -362,6 +480,7 @@ impl StepCells {
                 Step::Auth => steps.auth,
                 Step::Read => steps.read,
                 Step::Decode => steps.decode,
+                Step::Transform => steps.transform,
                 Step::Export => steps.export,
             };
             if let Some(took) = took {

@@ -66,7 +66,7 @@ table! {
         RequestBytesInflated = Counter "tollgate_request_inflated_bytes_total" ["tenant", "signal"]
             "Bytes of request bodies after decompression.";
         Records = Counter "tollgate_records_total" ["tenant", "signal", "state"]
-            "Log records, spans and data points. For each tenant and signal, in = delivered + refused + failed once no request is under way; while one is, the difference is what it holds.";
+            "Log records, spans and data points. For each tenant and signal, in = delivered + discarded + refused + failed once no request is under way; while one is, the difference is what it holds.";
         RequestSeconds = Histogram "tollgate_request_seconds" ["tenant", "signal"]
             "Time from a request's head to its answer.";
         StepSeconds = Histogram "tollgate_step_seconds" ["step"]
@@ -136,6 +136,26 @@ table! {
         UpstreamConnections = Gauge "tollgate_upstream_connections" ["upstream"]
             "Open connections to an upstream.";
     }
+    "Plugins" {
+        PluginCalls = Counter "tollgate_plugin_calls_total" ["plugin", "tenant", "outcome"]
+            "Calls of a plugin, each for a batch.";
+        PluginFailures = Counter "tollgate_plugin_failures_total" ["plugin", "tenant", "kind"]
+            "Calls that failed.";
+        PluginSeconds = Histogram "tollgate_plugin_seconds" ["plugin", "tenant"]
+            "Time that a call of a plugin took, without waiting for a thread.";
+        PluginRecords = Counter "tollgate_plugin_records_total" ["plugin", "tenant", "effect"]
+            "Log records, spans and data points that a plugin did something to.";
+        PluginLogLinesDropped = Counter "tollgate_plugin_log_lines_dropped_total" ["plugin", "tenant"]
+            "Lines of a plugin's log beyond its limit.";
+        PluginInstances = Gauge "tollgate_plugin_instances" ["plugin", "tenant"]
+            "Instances of a plugin.";
+        PluginMemory = Gauge "tollgate_plugin_memory_bytes" ["plugin", "tenant"]
+            "Memory of a plugin's instances, in bytes, as they count it: what they never touched is not there.";
+        PluginCounter = Counter "tollgate_plugin_counter_total" ["plugin", "tenant", "counter"]
+            "What a plugin counts itself.";
+        PluginsUnavailable = Gauge "tollgate_plugins_unavailable" ["tenant"]
+            "1 where a tenant's plugins could not be loaded, so that it is answered 503; 0 where they are. Missing for tenants without plugins.";
+    }
     "Tollgate itself" {
         ConfigReloads = Counter "tollgate_config_reloads_total" ["result"]
             "Reloads of the configuration.";
@@ -166,12 +186,15 @@ pub(super) const LABELS: &[(&str, &str)] = &[
     (
         "outcome",
         "of a request: `delivered` (the upstream took the batch, or all but what its partial success names), \
-         `answered` (nothing to deliver: an empty batch, a health check, a browser that only asks), `refused` (Tollgate said no, or the \
-         upstream for good), `failed` (the upstream could not be reached or did not take the batch now), `aborted` (the sender went \
+         `answered` (nothing to deliver: an empty batch, one that plugins discarded, a health check, a browser that only asks), `refused` (Tollgate said no, or the \
+         upstream for good), `failed` (an upstream could not be reached or did not take the batch now, or a plugin failed), `aborted` (the sender went \
          away first). Of a request to an upstream: `delivered`, `partial` (but for some records), `rejected` \
          (the batch is wrong), `too_large`, `busy` (429, 502, 503, 504), `misconfigured` (the upstream refuses \
          us, whatever we send), `failed` (for good), `unreachable` (name, TCP, TLS), `broken` (connection or \
-         answer), `timeout`, `cancelled` (the sender went away first)",
+         answer), `timeout`, `cancelled` (the sender went away first). Of a call of a plugin: `forwarded`, `rejected` \
+         (the plugin refuses the batch), `malformed` (the batch is broken where nobody looked before), `failed` (so the batch was refused), `passed` (it failed, and the batch \
+         went on without it), `moved` (it took too long for the thread of the request, and was begun again \
+         elsewhere)",
     ),
     (
         "room",
@@ -180,16 +203,17 @@ pub(super) const LABELS: &[(&str, &str)] = &[
     ("reason", "a short token of a small set, as in the access log"),
     (
         "state",
-        "`in` (came in), `delivered`, `refused` (for good, by Tollgate or by the upstream), `failed` (not \
+        "`in` (came in), `delivered`, `discarded` (by plugins, on purpose), `refused` (for good, by Tollgate or by the upstream), `failed` (not \
          delivered; the sender may have tried again)",
     ),
     (
         "kind",
-        "`enum_name` (an enum value by its name), `enum_string` (by its number in a string), `snake_case` (a field by \
+        "of a failure: `trap` (the plugin stopped itself or did what it may not), `time`, `memory`, `limit` \
+         (another limit), `error` (it said so). Of JSON: `enum_name` (an enum value by its name), `enum_string` (by its number in a string), `snake_case` (a field by \
          its name in the .proto file), `unknown_field` (left out, with what is in it), `lone_surrogate` (half a \
          character, replaced by U+FFFD)",
     ),
-    ("step", "`auth`, `read` (admission and the body), `decode`, `export`"),
+    ("step", "`auth`, `read` (admission and the body), `decode`, `transform` (plugins), `export`"),
     ("scope", "whose limit: `tenant`, `upstream` or `all`"),
     ("limit", "the limit's name in the configuration"),
     (
@@ -204,6 +228,9 @@ pub(super) const LABELS: &[(&str, &str)] = &[
     ("credential", "a credential's name: `name`, else the user name, else `token-1` …"),
     ("listener", "a listener's name in the configuration"),
     ("upstream", "an upstream's name in the configuration"),
+    ("plugin", "a plugin's name in the configuration"),
+    ("effect", "`changed`, `discarded` or `routed`"),
+    ("counter", "a name that the plugin gives, of a number that its limits allow"),
     ("owner", "`listener` or `upstream`"),
     ("name", "the owner's name in the configuration"),
     ("version", "the version"),

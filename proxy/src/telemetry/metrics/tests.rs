@@ -150,20 +150,22 @@ fn every_record_is_settled_once() {
     let metrics = Metrics::new();
     let tenant = metrics.tenant("shop");
     let logs = tenant.signal(Signal::Logs);
-    logs.records_in(10).delivered(3);
+    logs.records_in(10).delivered(3, 0);
+    logs.records_in(9).delivered(1, 6);
     logs.records_in(20).refused();
     logs.records_in(40).failed();
     drop(logs.records_in(80));
-    logs.records_in(5).delivered(u64::MAX); // an upstream that rejects more than it was sent
-    assert_eq!(records(&metrics, "in"), 155.0);
-    assert_eq!(records(&metrics, "delivered"), 7.0);
-    assert_eq!(records(&metrics, "refused"), 28.0);
+    logs.records_in(5).delivered(u64::MAX, 1); // an upstream that rejects more than it was sent
+    assert_eq!(records(&metrics, "in"), 164.0);
+    assert_eq!(records(&metrics, "delivered"), 9.0);
+    assert_eq!(records(&metrics, "discarded"), 6.0);
+    assert_eq!(records(&metrics, "refused"), 29.0);
     assert_eq!(records(&metrics, "failed"), 120.0);
 
     let under_way = logs.records_in(1);
-    assert_eq!(records(&metrics, "in"), 156.0);
-    under_way.delivered(0);
-    assert_eq!(records(&metrics, "delivered"), 8.0);
+    assert_eq!(records(&metrics, "in"), 165.0);
+    under_way.delivered(0, 0);
+    assert_eq!(records(&metrics, "delivered"), 10.0);
 }
 
 #[test]
@@ -176,7 +178,7 @@ fn no_scrape_sees_more_records_leave_than_come() {
             .map(|_| {
                 scope.spawn(|| {
                     for n in 0..20_000 {
-                        tenant.signal(Signal::Logs).records_in(n % 7).delivered(n % 3);
+                        tenant.signal(Signal::Logs).records_in(n % 7).delivered(n % 3, n % 2);
                     }
                 })
             })
@@ -188,14 +190,14 @@ fn no_scrape_sees_more_records_leave_than_come() {
                     let labels = format!("{{tenant=\"shop\",signal=\"logs\",state=\"{state}\"}}");
                     shown.get(&format!("tollgate_records_total{labels}")).unwrap_or_default()
                 };
-                assert!(get("in") >= get("delivered") + get("refused") + get("failed"));
+                assert!(get("in") >= get("delivered") + get("discarded") + get("refused") + get("failed"));
             }
         });
         workers.into_iter().for_each(|worker| worker.join().unwrap());
         done.store(true, Ordering::Relaxed);
         scraper.join().unwrap();
     });
-    let settled = ["delivered", "refused", "failed"].map(|state| records(&metrics, state));
+    let settled = ["delivered", "discarded", "refused", "failed"].map(|state| records(&metrics, state));
     assert_eq!(records(&metrics, "in"), settled.iter().sum::<f64>());
 }
 
@@ -233,6 +235,46 @@ fn a_removed_tenant_is_shown_once_more_and_a_kept_one_counts_on() {
     drop(new); // another, without it
     assert_eq!(count(&metrics), Some(2.0));
     assert_eq!(count(&metrics), None);
+    assert!(!metrics.render().contains("shop"));
+}
+
+#[test]
+fn a_plugin_counts_for_its_tenant_and_goes_with_it() {
+    let metrics = Metrics::new();
+    let series = |name: &str, labels: &str| {
+        let series = format!("tollgate_plugin_{name}{{plugin=\"redact\",tenant=\"shop\"{labels}}}");
+        Exposition::read(&metrics.render()).get(&series)
+    };
+    let (redact, route) = (metrics.plugin("redact", "shop"), metrics.plugin("route", "shop"));
+    redact.called("forwarded", Duration::from_millis(2));
+    redact.called("failed", Duration::from_secs(1));
+    redact.failed("time");
+    redact.records(5, 3, 2);
+    redact.log_lines_dropped(7);
+    redact.instances_made(2);
+    redact.instances_made(-1);
+    redact.memory_changed(0, 1_000);
+    redact.memory_changed(1_000, 400);
+    for (counter, amount) in [("email", 2), ("iban", 1), ("beyond", 1), ("email", 2)] {
+        redact.count(counter, amount, 2);
+    }
+    assert_eq!(series("calls_total", ",outcome=\"forwarded\""), Some(1.0));
+    assert_eq!(series("failures_total", ",kind=\"time\""), Some(1.0));
+    assert_eq!(series("seconds_count", ""), Some(2.0));
+    let records = |effect| series("records_total", &format!(",effect=\"{effect}\""));
+    assert_eq!(["changed", "discarded", "routed"].map(records), [Some(5.0), Some(3.0), Some(2.0)]);
+    assert_eq!(series("log_lines_dropped_total", ""), Some(7.0));
+    assert_eq!(series("instances", ""), Some(1.0));
+    assert_eq!(series("memory_bytes", ""), Some(400.0));
+    let counter = |counter| series("counter_total", &format!(",counter=\"{counter}\""));
+    assert_eq!(["email", "iban", "beyond"].map(counter), [Some(4.0), Some(1.0), None]);
+
+    drop(redact);
+    assert_eq!(series("instances", ""), Some(1.0), "shown once more");
+    assert_eq!(series("instances", ""), None);
+    assert!(metrics.render().contains("plugin=\"route\""));
+    drop(route);
+    metrics.render();
     assert!(!metrics.render().contains("shop"));
 }
 
@@ -316,7 +358,7 @@ fn document() -> String {
          `GET /metrics` on the `[admin]` listener answers in the Prometheus text format 0.0.4.\n\n\
          Label values come from the configuration or from small sets in the code, never from a sender, so the \
          number of series is bounded by the configuration. The series of a tenant's signal appear with its first \
-         request, those of a refusal or of an upstream's outcome when it first comes up. Those of a tenant or \
+         request, those of a refusal or of an upstream's outcome when it first comes up. Those of a tenant, plugin or \
          upstream that a reload removes are shown once more, in the first \
          scrape after its last request, and are then gone; if it comes back, they begin at zero.\n\n",
     );
@@ -370,7 +412,7 @@ fn what_a_request_costs() {
     };
     let count = || {
         let logs = tenant.signal(Signal::Logs);
-        logs.records_in(100).delivered(0);
+        logs.records_in(100).delivered(0, 0);
         upstream.ended("delivered", Duration::from_micros(2_310));
         metrics.ended(logs, &access);
     };
