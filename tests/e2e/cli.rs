@@ -317,11 +317,27 @@ fn the_demo_does_what_it_prints() {
         let answer = sender.send(&Request::json(&format!("/{path}"), body).login(user, password));
         assert_eq!(answer.status, status, "{}", answer.text());
     }
-    let printed = eventually("the record is printed", || {
-        Some(demo.printed()).filter(|text| text.contains("hello, door") && text.contains("arrived:"))
+    let printed = eventually("both arrive", || {
+        Some(demo.printed()).filter(|text| text.matches("arrived:").count() == 2)
     });
     assert!(printed.contains("arrived: /v1/logs of tenant demo, application/json"), "{printed}");
-    assert_eq!(printed.matches("arrived:").count(), 1, "{printed}");
+    assert!(printed.contains("arrived: /archive/v1/logs of tenant demo, application/json"), "{printed}");
+    // What the plugins made of it.
+    let shown = &printed[printed.find("before (-) and after (+)").expect("the difference")..];
+    let lines = [
+        "    resource 1\n        service.name: \"oxygen\"\n",
+        "      - @body: \"{\"level\":30,\"msg\":\"hello, door\",\"user\":\"anna@example.com\"}\"\n",
+        "      + @body: \"hello, door\"\n",
+        "      + @severity_text: \"INFO\"\n",
+        "      + user: \"[email]\"\n",
+        "      + processed_by: \"tollgate\"\n",
+        "    resource 1 / scope 1 / record 2  → archive\n",
+        "    resource 1 / scope 1 / record 3  discarded\n",
+    ];
+    for line in lines {
+        assert!(shown.contains(line), "{line}\n{shown}");
+    }
+    assert!(!printed.contains('\u{1b}'), "colours are for terminals: {printed}");
     assert!(fs::metadata(&folder).is_ok());
     let killed = std::process::Command::new("kill").arg(demo.child.id().to_string()).status();
     assert!(killed.is_ok_and(|status| status.success()));

@@ -230,7 +230,7 @@ fn the_lines_that_the_demo_prints_do_what_it_says() {
 
     let output = run(Command::new("sh").arg("-c").arg(format!("{good} --max-time 20")));
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("HTTP/2 200"), "{}", said(&output));
-    eventually("the record", || printed.lock().contains("hello, door").then_some(()));
+    eventually("the record", || printed.lock().contains("+ @body: \"hello, door\"").then_some(()));
     let output = run(Command::new("sh").arg("-c").arg(format!("{bad} --max-time 20")));
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("HTTP/2 401"), "{}", said(&output));
     eventually("the failed login", || printed.lock().contains("login failed").then_some(()));
@@ -241,20 +241,7 @@ fn the_lines_that_the_demo_prints_do_what_it_says() {
     eventually("the demo's folder is gone", || (!folder.exists()).then_some(()));
 }
 
-/// The commands in a text: each begins with `curl` and goes on after a backslash at a line's end.
-fn shell_commands(text: &str) -> Vec<String> {
-    let mut commands: Vec<String> = Vec::new();
-    let mut goes_on = false;
-    for line in text.lines() {
-        if line.starts_with("curl ") {
-            commands.push(String::new());
-        }
-        if (goes_on || line.starts_with("curl "))
-            && let Some(command) = commands.last_mut()
-        {
-            *command += line.trim_end_matches('\\');
-            goes_on = line.ends_with('\\');
-        }
-    }
-    commands
+/// The commands in a text: each begins with `curl` and ends before an empty line.
+fn shell_commands(text: &str) -> Vec<&str> {
+    text.split("\n\n").filter(|paragraph| paragraph.starts_with("curl ")).collect()
 }

@@ -51,6 +51,29 @@ fn every_example_is_good() {
     }
 }
 
+/// What Alloy's processors did is done, as the cases of relabel show.
+#[test]
+fn the_blogs_labels_are_those_that_are_tested() {
+    let table = |path: &str| {
+        let text = fs::read_to_string(repository(path)).expect("a file");
+        text.parse::<toml::Table>().expect("TOML")
+    };
+    let blog = table("config/blog.toml");
+    let label = blog["plugin"]["label"].as_table().expect("a plugin");
+    let tested = table("plugins/relabel/cases/alloy/plugin.toml");
+    assert_eq!((&label["component"], &label["config"]), (&tested["component"], &tested["config"]));
+    let plugins = blog["tenant"]["shop"]["plugins"].as_array().expect("a list");
+    assert!(plugins.contains(&"label".into()), "{plugins:?}");
+}
+
+#[test]
+fn the_unit_lets_plugins_run() {
+    let unit = fs::read_to_string(repository("config/systemd/tollgate.service")).expect("the unit");
+    assert!(unit.lines().any(|line| line == "CacheDirectory=tollgate"));
+    // What is compiled becomes executable: under this, no plugin loads.
+    assert!(!unit.lines().any(|line| line.starts_with("MemoryDenyWriteExecute")));
+}
+
 #[test]
 fn the_readme_names_every_example() {
     let folder = repository("config");
@@ -111,6 +134,9 @@ assert f'bind = "{socket}"' in (config / "blog.toml").read_text(), socket
 folder = socket.removeprefix("unix:").rsplit("/", 1)[0]
 for name in ["cloudflared", "tollgate"]:
     assert f"socket:{folder}" in services[name]["volumes"], name
+dockerfile = (here / "Dockerfile").read_text()
+cache = next(line.split("=", 1)[1] for line in dockerfile.splitlines() if line.startswith("ENV CACHE_DIRECTORY="))
+assert f"cache:{cache}" in door["volumes"] and f"/out{cache} {cache}" in dockerfile, cache
 assert door["user"].split(":")[1] == "65532" and "group = 65532" in toml
 assert 'bind = "' + door["healthcheck"]["test"][-1] + '"' in toml
 "#;

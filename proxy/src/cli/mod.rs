@@ -1,13 +1,17 @@
 //! The commands, their help, and what they exit with.
 
 mod demo;
+mod diff;
 mod password;
+mod plugin;
+mod rows;
 mod serve;
 mod sink;
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::{
+    collections::HashSet,
     io::{IsTerminal, Write},
     net::SocketAddr,
     path::PathBuf,
@@ -17,6 +21,8 @@ use tollgate::config::{self, Diagnostics, Environment, Loaded};
 
 /// `sysexits.h`: the command was used incorrectly.
 const EXIT_USAGE: u8 = 64;
+/// `sysexits.h`: the input was not as it should be.
+const EXIT_DATA: u8 = 65;
 /// `sysexits.h`: something was found in a configuration.
 const EXIT_CONFIGURATION: u8 = 78;
 /// Anything that went wrong while running.
@@ -30,7 +36,7 @@ tenant to its limits, and forwards to the collector behind it.
 Start with `tollgate demo`, which needs nothing else. Then write a configuration
 (`tollgate schema` helps your editor), look it over with `tollgate check`, and run it.";
 const AFTER_HELP: &str = "\
-Exit status: 0 all went well · 1 failed while running · 64 wrong usage · 78 a mistake in the configuration";
+Exit status: 0 all went well · 1 failed while running · 64 wrong usage · 65 wrong input · 78 a mistake in the configuration";
 
 #[derive(Parser)]
 #[command(name = "tollgate", version, about = ABOUT, long_about = LONG_ABOUT, after_help = AFTER_HELP)]
@@ -46,12 +52,24 @@ enum Command {
     /// SIGHUP reads the configuration, its certificates and its secrets again and swaps them in
     /// without dropping a request; a mistake in them changes nothing and is logged. SIGTERM or SIGINT
     /// stops accepting, lets requests end within the drain time, and exits; a second one exits at once.
-    Run(ConfigArgs),
+    ///
+    /// A plugin whose component is missing or does not load stops only the tenants that use it, with 503
+    /// and an error in the log; with --strict it stops the start.
+    Run {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[command(flatten)]
+        strict: StrictArgs,
+    },
 
     /// Look a configuration over: just as `run` would, but without listening
+    ///
+    /// Plugins are loaded and take their configuration.
     Check {
         #[command(flatten)]
         config: ConfigArgs,
+        #[command(flatten)]
+        strict: StrictArgs,
         /// Print a tenant as resolved, each value with where it came from; secrets are masked
         #[arg(long, value_name = "TENANT")]
         print: Option<String>,
@@ -64,6 +82,10 @@ enum Command {
 
     /// Try it out: a door, a tenant and a collector that prints what arrives, all in one
     Demo(demo::DemoArgs),
+
+    /// Look at plugins, try them, test them
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
 
     /// Ask a running Tollgate whether it serves: exit status 0 if so
     ///
@@ -104,6 +126,13 @@ struct ConfigArgs {
     config: Vec<PathBuf>,
 }
 
+#[derive(Args)]
+struct StrictArgs {
+    /// A plugin that does not load is a mistake, not just a warning
+    #[arg(long)]
+    strict: bool,
+}
+
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -124,16 +153,17 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(args) => match load(&args) {
-            Ok(loaded) => serve::serve(loaded, args.config),
+        Command::Run { config, strict } => match load(&config) {
+            Ok(loaded) => serve::serve(loaded, config.config, strict.strict),
             Err(code) => Ok(code),
         },
-        Command::Check { config, print } => match load(&config) {
-            Ok(loaded) => check(&loaded, print.as_deref()),
+        Command::Check { config, strict, print } => match load(&config) {
+            Ok(loaded) => check(&loaded, strict.strict, print.as_deref()),
             Err(code) => Ok(code),
         },
         Command::HashPassword(args) => password::hash_password(&args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Plugin(command) => plugin::plugin(command),
         Command::Health { config, admin } => health(&config, admin),
         Command::Schema => {
             let schema = serde_json::to_string_pretty(&config::schema()).context("printing the schema")?;
@@ -167,10 +197,18 @@ fn show(diagnostics: &Diagnostics) {
     }
 }
 
-fn check(loaded: &Loaded, tenant: Option<&str>) -> anyhow::Result<ExitCode> {
-    if let Err(error) = serve::check(&loaded.config) {
-        eprintln!("tollgate: {error}");
-        return Ok(ExitCode::from(EXIT_CONFIGURATION));
+fn check(loaded: &Loaded, strict: bool, tenant: Option<&str>) -> anyhow::Result<ExitCode> {
+    match serve::check(loaded, strict) {
+        Ok(said) => {
+            show(&said);
+            if said.errors() > 0 {
+                return Ok(ExitCode::from(EXIT_CONFIGURATION));
+            }
+        }
+        Err(error) => {
+            eprintln!("tollgate: {error:#}");
+            return Ok(ExitCode::from(EXIT_CONFIGURATION));
+        }
     }
     if let Some(name) = tenant {
         let Some(text) = config::print::tenant(loaded, name) else {
@@ -181,9 +219,14 @@ fn check(loaded: &Loaded, tenant: Option<&str>) -> anyhow::Result<ExitCode> {
         return print(text.as_bytes());
     }
     let config = &loaded.config;
+    let plugins = config.tenants.iter().flat_map(|tenant| &tenant.plugins).map(|plugin| &plugin.name);
+    let plugins = match plugins.collect::<HashSet<_>>().len() {
+        0 => String::new(),
+        count => format!(", {}", counted(count, "plugin")),
+    };
     print(
         format!(
-            "good: {}, {}, {}, {}\n",
+            "good: {}, {}, {}, {}{plugins}\n",
             counted(config.listeners.len(), "listener"),
             counted(config.tenants.len(), "tenant"),
             counted(config.auth.credentials.len(), "credential"),

@@ -1,6 +1,6 @@
 //! `tollgate run`: binds, serves, reloads and drains.
 
-use super::{EXIT_CONFIGURATION, EXIT_RUNTIME};
+use super::{EXIT_CONFIGURATION, EXIT_RUNTIME, show};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 use tokio::{
@@ -17,9 +17,10 @@ use tokio::{
 };
 use tollgate::{
     admin::{self, Admin, Readiness},
-    config::{self, Config, Environment, Loaded},
+    config::{self, Config, Diagnostics, Environment, Loaded},
     listener::{self, Bound, Listener, Workers},
-    pipeline::{Build, BuildError, Door, Scrape, Shared, State},
+    pipeline::{Build, Door, Plugins, Scrape, Shared, State, Watch},
+    plugin,
     telemetry::{self, LogGuard, Metrics},
 };
 
@@ -27,12 +28,16 @@ use tollgate::{
 const SWEEP: Duration = Duration::from_secs(15);
 
 /// Serves until a signal ends it.
-pub(super) fn serve(loaded: Loaded, paths: Vec<PathBuf>) -> anyhow::Result<ExitCode> {
+pub(super) fn serve(loaded: Loaded, paths: Vec<PathBuf>, strict: bool) -> anyhow::Result<ExitCode> {
     let log = telemetry::log::init(&loaded.config.log).context("starting the log")?;
     let runtime = runtime()?;
     let code = runtime.block_on(async {
-        let server = match Server::start(loaded.config, &log).await {
+        let server = match Server::start(loaded, strict, &log, None).await {
             Ok(server) => server,
+            Err(StartError::Mistakes(mistakes)) => {
+                show(&mistakes);
+                return Ok(ExitCode::from(EXIT_CONFIGURATION));
+            }
             Err(StartError::Configuration(error)) => {
                 tracing::error!(error = format!("{error:#}"), "cannot start");
                 return Ok(ExitCode::from(EXIT_CONFIGURATION));
@@ -50,15 +55,19 @@ pub(super) fn serve(loaded: Loaded, paths: Vec<PathBuf>) -> anyhow::Result<ExitC
     code
 }
 
-/// Looks at what only building shows, as `run` would.
-pub(super) fn check(config: &Config) -> Result<(), BuildError> {
+/// Looks at what only building shows, as `run` would: plugins are loaded and take their configuration.
+pub(super) fn check(loaded: &Loaded, strict: bool) -> anyhow::Result<Diagnostics> {
+    let config = &loaded.config;
     let shared = Arc::new(Shared {
         metrics: Arc::new(Metrics::new()),
         access: telemetry::AccessLog::silent(),
         id_prefix: 0,
         next_id: AtomicU64::default(),
+        watch: None,
     });
-    Build { config, shared, previous: None }.build().map(drop)
+    let plugins = PluginHost::default().build(config, &shared.metrics)?;
+    Build { config, shared, plugins: &plugins, previous: None }.build()?;
+    Ok(loaded.locate(plugins.mistakes(), strict))
 }
 
 /// The thread that accepts, reloads and drains; [`Workers`] serve.
@@ -68,8 +77,41 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")
 }
 
+/// What runs plugins, from the first configuration on that has any.
+#[derive(Default)]
+struct PluginHost(OnceLock<plugin::Host>);
+
+impl PluginHost {
+    /// Builds the plugins of all tenants, which may take seconds.
+    fn build(&self, config: &Config, metrics: &Metrics) -> Result<Plugins, plugin::HostError> {
+        if config.tenants.iter().all(|tenant| tenant.plugins.is_empty()) {
+            return Ok(Plugins::default());
+        }
+        let host = match self.0.get() {
+            Some(host) => host,
+            None => {
+                let cache = config.plugin_cache.clone();
+                let settings = plugin::Settings { cache, ..plugin::Settings::default() };
+                let host = plugin::Host::new(&settings)?;
+                self.0.get_or_init(|| host)
+            }
+        };
+        Ok(Plugins::build(host, &config.tenants, metrics))
+    }
+}
+
+/// Says of whom nothing passes for want of a plugin.
+fn complain(loaded: &Loaded, plugins: &Plugins) {
+    for (tenant, mistake) in plugins.mistakes() {
+        let why = loaded.masked(&mistake.problem.to_string(), tenant, &mistake.plugin);
+        telemetry::events::plugin_unavailable(tenant, &mistake.plugin, &why);
+    }
+}
+
 /// Why a start failed: which exit status it gets.
 pub(super) enum StartError {
+    /// Mistakes in the configuration that only its plugins see.
+    Mistakes(Diagnostics),
     Configuration(anyhow::Error),
     Runtime(anyhow::Error),
 }
@@ -77,6 +119,9 @@ pub(super) enum StartError {
 /// Everything at work.
 pub(super) struct Server {
     shared: Arc<Shared>,
+    plugin_host: Arc<PluginHost>,
+    /// A plugin that does not load stops a start and a reload.
+    strict: bool,
     state: Arc<ArcSwap<State>>,
     config: Arc<ArcSwap<Config>>,
     listeners: Arc<Mutex<Vec<Arc<Listener<Door>>>>>,
@@ -86,14 +131,28 @@ pub(super) struct Server {
 
 impl Server {
     /// Binds everything, and serves if all of it could be bound.
-    pub(super) async fn start(config: Config, log: &LogGuard) -> Result<Self, StartError> {
+    pub(super) async fn start(
+        loaded: Loaded,
+        strict: bool,
+        log: &LogGuard,
+        watch: Option<Watch>,
+    ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared {
             metrics: Arc::new(Metrics::new()),
             access: log.access(),
             id_prefix: random(),
             next_id: AtomicU64::default(),
+            watch,
         });
-        let build = Build { config: &config, shared: shared.clone(), previous: None };
+        let plugin_host = Arc::new(PluginHost::default());
+        let plugins = plugin_host.build(&loaded.config, &shared.metrics);
+        let plugins = plugins.map_err(|error| StartError::Runtime(error.into()))?;
+        if !plugins.may_serve(None, strict) {
+            return Err(StartError::Mistakes(loaded.locate(plugins.mistakes(), strict)));
+        }
+        complain(&loaded, &plugins);
+        let config = loaded.config;
+        let build = Build { config: &config, shared: shared.clone(), plugins: &plugins, previous: None };
         let state = Arc::new(build.build().map_err(|error| StartError::Configuration(error.into()))?);
         let bound = bind(config.listeners.iter().map(|(listener, _)| &listener.bind))
             .map_err(|error| StartError::Runtime(error.into()))?;
@@ -116,6 +175,8 @@ impl Server {
             state: Arc::new(ArcSwap::from(state)),
             config: Arc::new(ArcSwap::from_pointee(config)),
             readiness: Readiness::new(),
+            plugin_host,
+            strict,
             shared,
             workers,
         };
@@ -161,7 +222,7 @@ impl Server {
             tokio::select! {
                 _ = hangup.recv() => {
                     notify_reloading();
-                    self.reload(paths);
+                    self.reload(paths).await;
                     notify(&[sd_notify::NotifyState::Ready]);
                 }
                 _ = terminate.recv() => break,
@@ -190,14 +251,14 @@ impl Server {
     }
 
     /// Validates, then swaps. A mistake changes nothing.
-    fn reload(&self, paths: &[PathBuf]) {
+    async fn reload(&self, paths: &[PathBuf]) {
         let result = match config::load(paths, &Environment::of_process()) {
             Err(mistakes) => Err(anyhow::anyhow!("{}", mistakes.render(false))),
             Ok(loaded) => {
                 if !loaded.warnings.is_empty() {
                     tracing::warn!(warnings = loaded.warnings.render(false), "configuration");
                 }
-                self.take(loaded.config)
+                self.take(loaded).await
             }
         };
         self.shared.metrics.reloaded(result.is_ok());
@@ -212,8 +273,21 @@ impl Server {
         }
     }
 
-    /// Everything that can fail comes first: sockets, then upstreams. Then all is swapped.
-    fn take(&self, config: Config) -> anyhow::Result<()> {
+    /// Everything that can fail comes first: plugins, then sockets, then upstreams. Then all is swapped.
+    async fn take(&self, loaded: Loaded) -> anyhow::Result<()> {
+        let (host, metrics) = (self.plugin_host.clone(), self.shared.metrics.clone());
+        // This thread accepts: a compiler may not hold it up.
+        let build = move || (host.build(&loaded.config, &metrics), loaded);
+        let (plugins, loaded) = tokio::task::spawn_blocking(build).await?;
+        let plugins = plugins?;
+        if !plugins.may_serve(Some(&self.state.load()), self.strict) {
+            anyhow::bail!("{}", loaded.locate(plugins.mistakes(), true).render(false));
+        }
+        complain(&loaded, &plugins);
+        self.swap(loaded.config, &plugins)
+    }
+
+    fn swap(&self, config: Config, plugins: &Plugins) -> anyhow::Result<()> {
         let mut listeners = self.listeners.lock();
         let wanted = |listener: &Listener<Door>| {
             let now = listener.config();
@@ -227,7 +301,7 @@ impl Server {
             Bound::permit(&listener.bind)?;
         }
         let before = self.state.load_full();
-        let build = Build { config: &config, shared: self.shared.clone(), previous: Some(&before) };
+        let build = Build { config: &config, shared: self.shared.clone(), plugins, previous: Some(&before) };
         let state = Arc::new(build.build()?);
 
         let (kept, removed): (Vec<_>, Vec<_>) =
@@ -267,6 +341,7 @@ fn warn_of_restart(before: &Config, now: &Config) {
         ("workers", before.workers != now.workers),
         ("log", before.log != now.log),
         ("admin", before.admin != now.admin),
+        ("plugin_cache", before.plugin_cache != now.plugin_cache),
     ];
     for (what, _) in changed.iter().filter(|(_, changed)| *changed) {
         tracing::warn!("a change of `{what}` takes a restart");

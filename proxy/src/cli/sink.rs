@@ -20,21 +20,30 @@ const LIMITS: BodyLimits =
 /// Lines of one request that are printed.
 const LINES_MAX: usize = 200;
 
+/// What is printed of a request.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Shows {
+    /// That it arrived: what it was is known.
+    Arrival,
+    /// What is in it, too.
+    Batch,
+}
+
 /// Prints every request for as long as the runtime lives.
-pub(super) async fn serve(listener: TcpListener) {
+pub(super) async fn serve(listener: TcpListener, shows: Shows) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         tokio::spawn(async move {
-            let service = service_fn(take);
+            let service = service_fn(|request| take(request, shows));
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-async fn take(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn take(request: Request<Incoming>, shows: Shows) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let value = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let content_type = value(header::CONTENT_TYPE).to_owned();
@@ -53,7 +62,7 @@ async fn take(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
     let tenant = value(header::HeaderName::from_static("x-scope-orgid"));
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "─── arrived: {} of tenant {tenant}, {content_type}", head.uri.path());
-    for line in text.lines().take(LINES_MAX) {
+    for line in text.lines().take(if shows == Shows::Batch { LINES_MAX } else { 0 }) {
         let _ = writeln!(out, "    {line}");
     }
     let _ = out.flush();

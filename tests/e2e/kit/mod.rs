@@ -13,7 +13,7 @@ mod upstream;
 
 pub use self::{
     http::{Answer, Connection, Field, Request, grpc_frame, protobuf_fields},
-    tollgate::{Folder, Tollgate, command, fails_to_start, tollgate},
+    tollgate::{Folder, SECRET_HASH, Tollgate, command, fails_to_start, tollgate},
     upstream::{Behaviour, Seen, Upstream},
 };
 

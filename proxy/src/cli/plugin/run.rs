@@ -1,0 +1,210 @@
+//! `tollgate plugin run`.
+
+use super::{
+    PluginArgs,
+    bench::{self, Bench, Outcome, REQUEST_BYTES_MAX, Request},
+};
+use crate::cli::{
+    EXIT_CONFIGURATION, EXIT_DATA, EXIT_RUNTIME,
+    diff::{self, Look, diff},
+    print, show,
+};
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use std::{
+    io::{IsTerminal, Read},
+    process::ExitCode,
+};
+use tollgate::{
+    otlp::{Chunks, Encoding, Signal},
+    plugin::{BuildProblem, Failure, Transformed},
+};
+use tracing_subscriber::{Layer, filter::filter_fn, fmt, fmt::format::debug_fn, layer::SubscriberExt};
+
+#[derive(Args)]
+pub(in crate::cli) struct RunArgs {
+    #[command(flatten)]
+    plugin: PluginArgs,
+    /// What the request carries, where that is not to be seen from it
+    #[arg(long, value_enum)]
+    signal: Option<Carried>,
+    /// The encoding that comes out; without it, the one that went in
+    #[arg(long, value_enum)]
+    output: Option<Form>,
+    /// Show the difference, row by row, in the place of what comes out
+    #[arg(long, conflicts_with = "output")]
+    diff: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Carried {
+    Logs,
+    Traces,
+    Metrics,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Form {
+    Json,
+    Protobuf,
+}
+
+impl From<Carried> for Signal {
+    fn from(carried: Carried) -> Self {
+        match carried {
+            Carried::Logs => Signal::Logs,
+            Carried::Traces => Signal::Traces,
+            Carried::Metrics => Signal::Metrics,
+        }
+    }
+}
+
+impl From<Form> for Encoding {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Json => Encoding::Json,
+            Form::Protobuf => Encoding::Protobuf,
+        }
+    }
+}
+
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let alone = match args.plugin.resolve() {
+        Ok(alone) => alone,
+        Err(mistakes) => {
+            show(&mistakes);
+            return Ok(ExitCode::from(EXIT_CONFIGURATION));
+        }
+    };
+    listen();
+    let bench = match Bench::build(&bench::host()?, &alone) {
+        Ok(bench) => bench,
+        Err(problem) => {
+            let (code, hint) = match &problem {
+                BuildProblem::Config { .. } => (EXIT_CONFIGURATION, None),
+                BuildProblem::Destination { .. } => (EXIT_CONFIGURATION, Some("say --routes with its names")),
+                BuildProblem::Load(_) | BuildProblem::Start(_) | BuildProblem::Full => (EXIT_RUNTIME, None),
+            };
+            show(&alone.locate(problem));
+            hint.inspect(|hint| eprintln!("tollgate: {hint}"));
+            return Ok(ExitCode::from(code));
+        }
+    };
+    let request = match Request::read(standard_input()?, args.signal.map(Signal::from)) {
+        Ok(request) => request,
+        Err(error) => {
+            eprintln!("tollgate: {error:#}");
+            return Ok(ExitCode::from(EXIT_DATA));
+        }
+    };
+    let outcome = bench.run(&request)?;
+    for (counter, count) in bench.counters() {
+        eprintln!("counter {counter}: {count}");
+    }
+    let name = &alone.plugin.name;
+    match outcome {
+        Outcome::Transformed(transformed) => {
+            tell(&request, &transformed);
+            leave(args, &request, &transformed)
+        }
+        Outcome::Unseen => {
+            eprintln!("plugin `{name}` does not ask for {}: they pass as they are", request.signal);
+            match args.diff {
+                true => Ok(ExitCode::SUCCESS),
+                false => write(request.signal, &request.message, encoding(args, &request)),
+            }
+        }
+        Outcome::Refused => {
+            eprintln!("tollgate: plugin `{name}` has {} refused, which it cannot look into", request.signal);
+            Ok(ExitCode::from(EXIT_DATA))
+        }
+        Outcome::Failed(failure) => {
+            eprintln!("tollgate: {failure}");
+            Ok(ExitCode::from(match failure {
+                Failure::Rejected { .. } | Failure::Malformed(_) => EXIT_DATA,
+                Failure::Failed { .. } | Failure::Busy { .. } => EXIT_RUNTIME,
+            }))
+        }
+    }
+}
+
+fn standard_input() -> anyhow::Result<Vec<u8>> {
+    let mut input = std::io::stdin().lock();
+    if input.is_terminal() {
+        eprintln!("tollgate: reads a request from this terminal; `< request.json` reads it from a file");
+    }
+    let mut bytes = Vec::new();
+    input.by_ref().take(REQUEST_BYTES_MAX + 1).read_to_end(&mut bytes).context("reading the request")?;
+    anyhow::ensure!(bytes.len() as u64 <= REQUEST_BYTES_MAX, "the request is larger than 256 MiB");
+    Ok(bytes)
+}
+
+/// Shows the plugin's own log on standard error, and nothing else of the log.
+fn listen() {
+    let fields = debug_fn(|writer, field, value| match field.name() {
+        "line" => write!(writer, "{value:?}"),
+        _ => Ok(()),
+    });
+    let lines = fmt::layer()
+        .without_time()
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .fmt_fields(fields)
+        .with_filter(filter_fn(|event| event.fields().field("line").is_some()));
+    // Fails only where there is one already.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
+}
+
+/// Says what stayed and what went where.
+fn tell(request: &Request, transformed: &Transformed) {
+    let Transformed { batch, routed, discarded, notes } = transformed;
+    let stays = batch.as_ref().map_or(0, |batch| batch.records());
+    let changes = match batch {
+        Some(batch) if batch.is_changed() => "",
+        _ if routed.is_empty() && *discarded == 0 => " as it came",
+        _ => "",
+    };
+    let mut told = vec![format!(
+        "{stays} of {} stay{changes}",
+        super::super::counted(request.records() as usize, "record")
+    )];
+    told.extend(
+        routed.iter().map(|routed| format!("{} → {}", routed.records, routed.destinations.join(", "))),
+    );
+    if *discarded > 0 {
+        told.push(format!("{discarded} discarded"));
+    }
+    let took = notes.iter().map(|note| note.took).sum::<std::time::Duration>();
+    eprintln!("{} ({took:.0?})", told.join(", "));
+}
+
+/// Prints what stays, or the difference.
+fn leave(args: &RunArgs, request: &Request, transformed: &Transformed) -> anyhow::Result<ExitCode> {
+    if args.diff {
+        let before = diff::to_json(request.signal, &request.message)?;
+        let parts = diff::parts(request.signal, transformed)?;
+        let look = Look { coloured: std::io::stdout().is_terminal(), ..Look::CHANGES };
+        return print(diff(&before, &parts, look).as_bytes());
+    }
+    match &transformed.batch {
+        Some(batch) => write(request.signal, &batch.message(), encoding(args, request)),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn encoding(args: &RunArgs, request: &Request) -> Encoding {
+    args.output.map_or(request.encoding, Encoding::from)
+}
+
+fn write(signal: Signal, message: &Chunks, encoding: Encoding) -> anyhow::Result<ExitCode> {
+    match encoding {
+        Encoding::Protobuf => print(&message.to_bytes()),
+        Encoding::Json => {
+            let json = diff::to_json(signal, message)?;
+            let is_read_by_people = std::io::stdout().is_terminal();
+            let text = if is_read_by_people { format!("{json:#}\n") } else { format!("{json}\n") };
+            print(text.as_bytes())
+        }
+    }
+}
