@@ -5,6 +5,7 @@ use crate::{
     form::Form,
     machine,
     peer::{self, Peer, Setup},
+    scenario::Transform,
     sink::Sink,
 };
 use anyhow::{Context, Result, bail};
@@ -76,6 +77,7 @@ impl Lab {
             tls: None,
             form: Form::Protobuf,
             client_address: None,
+            transform: Transform::None,
             tokens: 0,
             newcomers: 0,
             cores: None,

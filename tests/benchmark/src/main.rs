@@ -14,6 +14,7 @@ mod lab;
 mod load;
 mod machine;
 mod measure;
+mod native;
 mod payload;
 mod peer;
 mod process;
@@ -27,6 +28,10 @@ use crate::{form::Form, lab::Lab, scenario::Transport};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+/// As the proxy has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(about, long_about = None)]
@@ -49,6 +54,10 @@ enum Scenario {
     Json,
     /// CPU per request that comes and leaves compressed with gzip
     Gzip,
+    /// What the first-party plugins cost beside the same done natively, without a network
+    Plugins,
+    /// CPU per request with plugins, beside the Collector with its processors
+    Transform,
     /// A steady good sender on one core, quiet and beside a flood of wrong logins
     Flood(scenario::flood::Options),
     /// Time from exec to the first answer
@@ -116,6 +125,8 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Scenario::Grpc => scenario::requests::run_forms(&mut lab, &[Form::Protobuf, Form::Grpc])?,
         Scenario::Json => scenario::requests::run_forms(&mut lab, &[Form::Protobuf, Form::Json])?,
         Scenario::Gzip => scenario::requests::run_forms(&mut lab, &[Form::Protobuf, Form::Gzip])?,
+        Scenario::Plugins => scenario::plugins::run(&mut lab)?,
+        Scenario::Transform => scenario::requests::run_transforms(&mut lab)?,
         Scenario::Flood(options) => scenario::flood::run(&mut lab, &options)?,
         Scenario::Start(options) => scenario::start::run(&mut lab, &options)?,
         Scenario::Idle(options) => scenario::idle::run(&mut lab, &options)?,
@@ -125,6 +136,8 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             for form in [Form::Grpc, Form::Json, Form::Gzip] {
                 scenario::requests::run_forms(&mut lab, &[Form::Protobuf, form])?;
             }
+            scenario::plugins::run(&mut lab)?;
+            scenario::requests::run_transforms(&mut lab)?;
             scenario::flood::run(&mut lab, &Default::default())?;
             scenario::start::run(&mut lab, &Default::default())?;
             scenario::idle::run(&mut lab, &Default::default())?;

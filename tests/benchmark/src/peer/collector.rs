@@ -3,6 +3,8 @@
 use super::{Peer, Setup, Tls};
 use crate::{
     form::Form,
+    native::INSERTED,
+    scenario::Transform,
     sender::{PASSWORD, USER},
 };
 use anyhow::Result;
@@ -47,12 +49,27 @@ impl Peer for Collector {
     }
 }
 
+/// What its processor looks for: Go's regular expressions, as its documentation has them. It checks no
+/// digits.
+const EMAIL: &str = r"[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}";
+const CARD: &str = "(4[0-9]{12}(?:[0-9]{3})?)|(5[1-5][0-9]{14})";
+
 fn text(setup: &Setup) -> String {
-    let Setup { listen, sink, tls, form, .. } = setup;
+    let Setup { listen, sink, tls, form, transform, .. } = setup;
     let grpc = *form == Form::Grpc;
     let receiver = if grpc { "grpc" } else { "http" };
     let compression = if *form == Form::Gzip { "gzip" } else { "none" };
     let exporter = if grpc { "otlp" } else { "otlphttp" };
+    let processors = match transform {
+        Transform::None => "",
+        Transform::Relabel => "processors: [attributes]",
+        Transform::RelabelRedact => "processors: [attributes, redaction]",
+    };
+    let inserted: Vec<String> = INSERTED
+        .iter()
+        .map(|(key, value)| format!("      - {{ key: {key}, value: \"{value}\", action: insert }}"))
+        .collect();
+    let inserted = inserted.join("\n");
     let tls = match tls {
         None => String::new(),
         Some(Tls { certificate, key, .. }) => {
@@ -73,6 +90,16 @@ receivers:
         endpoint: {listen}
         auth: {{ authenticator: basicauth/server }}
         {tls}
+
+processors:
+  attributes:
+    actions:
+{inserted}
+  redaction:
+    allow_all_keys: true
+    blocked_values:
+      - '{EMAIL}'
+      - '{CARD}'
 
 exporters:
   otlphttp:
@@ -98,6 +125,7 @@ service:
   pipelines:
     logs:
       receivers: [otlp]
+      {processors}
       exporters: [{exporter}]
 "#
     )

@@ -15,6 +15,7 @@ use crate::{
     load::{Connection, Target},
     machine,
     process::Process,
+    scenario::Transform,
     sender,
     sink::Sink,
 };
@@ -76,6 +77,8 @@ pub struct Setup {
     pub tls: Option<Tls>,
     /// What it gets and hands on. The Collector and Tollgate know others than protobuf.
     pub form: Form,
+    /// What is done to what it gets. The Collector and Tollgate can do something.
+    pub transform: Transform,
     /// The header that says where a request really comes from. Tollgate only.
     pub client_address: Option<&'static str>,
     /// So many tenants with a bearer token each, instead of one with a password. Tollgate only.

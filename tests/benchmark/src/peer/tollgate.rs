@@ -3,6 +3,8 @@
 use super::{Peer, Setup, Tls};
 use crate::{
     form::Form,
+    native::INSERTED,
+    scenario::Transform,
     sender::{self, PASSWORD_ARGON2, USER},
 };
 use anyhow::{Context, Result, bail};
@@ -72,7 +74,7 @@ impl Peer for Tollgate {
 }
 
 fn text(setup: &Setup) -> String {
-    let Setup { listen, admin, sink, tls, client_address, tokens, newcomers, form, .. } = setup;
+    let Setup { listen, admin, sink, tls, client_address, tokens, newcomers, form, transform, .. } = setup;
     let tls = match tls {
         None => String::new(),
         Some(Tls { certificate, key, .. }) => {
@@ -88,6 +90,11 @@ fn text(setup: &Setup) -> String {
         None => String::new(),
         Some(header) => format!("trusted_proxies = [\"127.0.0.0/8\"]\nclient_ip_header = \"{header}\""),
     };
+    let plugins = match transform {
+        Transform::None => "",
+        Transform::Relabel => "plugins = [\"label\"]",
+        Transform::RelabelRedact => "plugins = [\"label\", \"redact\"]",
+    };
     let mut text = format!(
         r#"
 log = {{ format = "json", level = "info" }}
@@ -102,6 +109,7 @@ limits = {{ connections = 20_000, connections_per_client = 20_000 }}
 
 [defaults.tenant]
 upstream = "sink"
+{plugins}
 
 [defaults.tenant.limits]
 requests_per_second = 1_000_000
@@ -120,6 +128,21 @@ limits = {{ in_flight = 1000, in_flight_bytes = "512MiB" }}
 bind = "{admin}"
 "#
     );
+    if *transform != Transform::None {
+        text.push_str("\n[plugin.label]\ncomponent = \"builtin:relabel\"\n[plugin.label.config.insert]\n");
+        for (key, value) in INSERTED {
+            let _ = writeln!(text, "{key:?} = {value:?}");
+        }
+    }
+    if *transform == Transform::RelabelRedact {
+        text.push_str(
+            r#"
+[plugin.redact]
+component = "builtin:redact"
+config.patterns = ["email", "card-number"]
+"#,
+        );
+    }
     let known = (*tokens == 0).then(|| USER.to_owned());
     for user in known.into_iter().chain((0..*newcomers).map(sender::newcomer)) {
         tenant(&mut text, &user, &format!(r#"user = "{user}", password_hash = "{PASSWORD_ARGON2}""#));

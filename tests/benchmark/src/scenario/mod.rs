@@ -2,6 +2,7 @@
 
 pub mod flood;
 pub mod idle;
+pub mod plugins;
 pub mod requests;
 pub mod start;
 
@@ -14,6 +15,31 @@ pub enum Transport {
     Plain,
     /// HTTP/1.1 over TLS 1.3.
     Tls,
+}
+
+/// What is done to every record on its way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Transform {
+    /// Nothing.
+    None,
+    /// Four attributes are inserted: `relabel`, or the Collector's `attributes` processor.
+    Relabel,
+    /// And e-mail addresses and card numbers are masked: `redact`, or the Collector's `redaction` processor.
+    RelabelRedact,
+}
+
+impl Transform {
+    /// Every one, in the order of a report.
+    pub const ALL: [Transform; 3] = [Transform::None, Transform::Relabel, Transform::RelabelRedact];
+
+    /// Its name in a report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transform::None => "nothing",
+            Transform::Relabel => "relabel",
+            Transform::RelabelRedact => "relabel and redact",
+        }
+    }
 }
 
 /// A time as a report shows it, to three digits: `85 µs`, `1.32 ms`.

@@ -1,6 +1,6 @@
 //! CPU per request: small, middling and large requests over keep-alive connections, every peer in turn.
 
-use super::{Transport, digits, mebibytes, show};
+use super::{Transform, Transport, digits, mebibytes, show};
 use crate::{
     certificate::Certificate,
     form::{self, Form},
@@ -22,6 +22,7 @@ struct Row {
     peer: Box<dyn Peer>,
     name: String,
     form: Form,
+    transform: Transform,
 }
 
 /// What one turn has shown.
@@ -42,7 +43,12 @@ pub fn run(lab: &mut Lab, transport: Transport) -> Result<()> {
         Transport::Plain => &NAMES[..],
         Transport::Tls => &["tollgate", "nginx"],
     };
-    let row = |peer: Box<dyn Peer>| Row { name: peer.name().to_owned(), peer, form: Form::Protobuf };
+    let row = |peer: Box<dyn Peer>| Row {
+        name: peer.name().to_owned(),
+        peer,
+        form: Form::Protobuf,
+        transform: Transform::None,
+    };
     let rows: Vec<Row> = lab.peers(usual)?.into_iter().map(row).collect();
     let certificate = match transport {
         Transport::Plain => None,
@@ -60,7 +66,8 @@ pub fn run_forms(lab: &mut Lab, forms: &[Form]) -> Result<()> {
     let mut rows = Vec::new();
     for &form in forms {
         for peer in lab.peers(&["tollgate", "collector"])? {
-            rows.push(Row { name: format!("{}, {}", peer.name(), form.name()), peer, form });
+            let name = format!("{}, {}", peer.name(), form.name());
+            rows.push(Row { name, peer, form, transform: Transform::None });
         }
     }
     let names: Vec<_> = forms.iter().map(|form| form.name()).collect();
@@ -72,6 +79,18 @@ pub fn run_forms(lab: &mut Lab, forms: &[Form]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The same for those peers that can change what they hand on.
+pub fn run_transforms(lab: &mut Lab) -> Result<()> {
+    let mut rows = Vec::new();
+    for transform in Transform::ALL {
+        for peer in lab.peers(&["tollgate", "collector"])? {
+            let name = format!("{}, {}", peer.name(), transform.name());
+            rows.push(Row { name, peer, form: Form::Protobuf, transform });
+        }
+    }
+    compare(lab, &rows, None, "HTTP/1.1, with transforms")
 }
 
 fn compare(lab: &mut Lab, rows: &[Row], certificate: Option<&Certificate>, over: &str) -> Result<()> {
@@ -107,6 +126,7 @@ fn take_turn(
     let mut running = peer::start(row.peer.as_ref(), lab, sink, |setup| {
         setup.tls = tls;
         setup.form = row.form;
+        setup.transform = row.transform;
     })?;
     let mut turns = Vec::new();
     for records in lab.options.records.clone() {
@@ -137,7 +157,7 @@ fn measure(lab: &mut Lab, row: &Row, running: &mut Running, sink: &mut Sink, rec
     running.process.check_running()?;
 
     let requests = counted.requests - counted_before.requests;
-    let keeps_bytes = row.peer.keeps_bytes() && row.form.keeps_bytes();
+    let keeps_bytes = row.peer.keeps_bytes() && row.form.keeps_bytes() && row.transform == Transform::None;
     let bytes = keeps_bytes.then_some(counted.bytes - counted_before.bytes);
     if let Some(loss) = loss(&outcome, body.len() as u64, requests, bytes) {
         lab.failed(format!("{}, {records} records: {loss}", row.name));
