@@ -82,6 +82,11 @@ impl Message {
         }
     }
 
+    /// The value of an attribute.
+    pub(super) fn any_value() -> &'static Message {
+        &ANY_VALUE
+    }
+
     /// A record in that request: a log record, a span or a metric.
     pub(super) fn record(signal: Signal) -> Option<&'static Message> {
         match signal {
@@ -131,6 +136,11 @@ impl Message {
     /// Whether this is `ArrayValue`.
     pub(super) fn is_array_value(&self) -> bool {
         std::ptr::eq(self, &ARRAY_VALUE)
+    }
+
+    /// Whether there is a field of this number.
+    pub(super) fn knows(&self, number: u32) -> bool {
+        self.by_number(u64::from(number), 0).is_some()
     }
 
     /// The message in a field.

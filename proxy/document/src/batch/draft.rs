@@ -39,6 +39,16 @@ impl Part {
     }
 }
 
+/// The field of a shell that a home is.
+#[derive(Debug, Clone, Copy)]
+struct Hall {
+    number: u32,
+    /// Before which of the shell's parts it stands.
+    before: usize,
+    /// Whether it was there, be it empty.
+    was_there: bool,
+}
+
 /// A row's fields. One is used for many rows, so that its lists are allocated once.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
@@ -46,8 +56,8 @@ pub(super) struct Draft {
     home: Vec<Part>,
     /// Those of the message around it, where there is one.
     shell: Vec<Part>,
-    /// The field of the shell that the home is, and before which of its parts it stands.
-    home_field: Option<(u32, usize)>,
+    /// Where the home is in the shell.
+    hall: Option<Hall>,
     attributes: u32,
     is_changed: bool,
 }
@@ -105,14 +115,15 @@ impl Draft {
         self.shell.clear();
         self.is_changed = false;
         self.attributes = shape.attributes;
-        self.home_field = shape.home.map(|number| (number, 0));
+        self.hall = None;
         match shape.home {
             None => load(store, row, Some(shape.attributes), shape.children, &mut self.home),
             Some(home) => {
                 load(store, row, None, shape.children, &mut self.shell)?;
                 let is_home = |part: &Part| part.number == home && part.wire_type == WIRE_LEN;
-                let first = self.shell.iter().position(is_home).unwrap_or(0);
-                self.home_field = Some((home, first));
+                let first = self.shell.iter().position(is_home);
+                let before = first.unwrap_or(0);
+                self.hall = Some(Hall { number: home, before, was_there: first.is_some() });
                 // Several are one, their fields one after the other.
                 for part in self.shell.extract_if(.., |part| is_home(part)) {
                     load(store, part.content, Some(shape.attributes), &[], &mut self.home)?;
@@ -296,14 +307,18 @@ impl Draft {
             Within::Shell => {
                 let at = take(&mut self.shell);
                 edit(&mut self.shell, at);
-                if let Some((_, home)) = &mut self.home_field {
-                    *home = (*home).min(self.shell.len());
+                if let Some(hall) = &mut self.hall {
+                    hall.before = hall.before.min(self.shell.len());
                 }
             }
             Within::Sub(number) => {
                 let mut parts = self.sub(store, number)?;
                 let at = take(&mut parts);
+                let left = parts.len();
                 edit(&mut parts, at);
+                if at.is_none() && parts.len() == left {
+                    return Ok(()); // it was not there, and is not: nor need the message around it be
+                }
                 let start = store.end();
                 parts.iter().for_each(|part| put_part(store, part));
                 let ready = Ready { wire_type: WIRE_LEN, content: store.since(start), is_double: false };
@@ -318,17 +333,22 @@ impl Draft {
 
     /// Writes the row as it is now: its content, without a tag.
     pub(super) fn put(&self, store: &mut Store) {
-        let Some((number, before)) = self.home_field else {
+        let Some(hall) = self.hall else {
             put_parts(store, &self.home);
             return;
         };
-        put_parts(store, &self.shell[..before]);
-        if !self.home.is_empty() {
-            put_varint(store.edits(), u64::from(number) << 3 | WIRE_LEN);
+        put_parts(store, &self.shell[..hall.before]);
+        if hall.was_there || !self.home.is_empty() {
+            put_varint(store.edits(), u64::from(hall.number) << 3 | WIRE_LEN);
             put_varint(store.edits(), length(&self.home) as u64);
             put_parts(store, &self.home);
         }
-        put_parts(store, &self.shell[before..]);
+        put_parts(store, &self.shell[hall.before..]);
+    }
+
+    /// How many fields are looked at to find one.
+    pub(super) fn fields(&self) -> usize {
+        self.home.len()
     }
 
     /// How many bytes [`Draft::put`] writes, where there is no shell.
@@ -495,7 +515,7 @@ fn read(store: &mut Store, parts: &[Part], place: Place) -> Result<Option<Raw>, 
         (Holds::Text, WIRE_LEN) => Raw::Text(content),
         (Holds::Id(_), WIRE_LEN) if content.is_empty() => return Ok(None),
         (Holds::Id(_), WIRE_LEN) => Raw::Bytes(content),
-        (Holds::Varint, 0) => {
+        (Holds::Varint(_), 0) => {
             let value = crate::wire::varint_of(store.bytes(content)).ok_or(wrong)?;
             Raw::Int(value as i64)
         }

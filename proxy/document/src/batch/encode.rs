@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Chunks, Signal,
+    schema::Message,
     wire::{Fields, WIRE_LEN, put_varint, varint_bytes},
 };
 
@@ -114,7 +115,7 @@ impl<'b> Encoder<'b> {
             if field.number == 1 && field.wire_type == WIRE_LEN {
                 let row = self.take(Level::Resource);
                 bytes += self.container(Level::Resource, 1, row);
-            } else if others {
+            } else if others && !self.tables.known_only {
                 bytes += self.copy(span(0, &field.whole));
             }
         }
@@ -151,8 +152,23 @@ impl<'b> Encoder<'b> {
             self.pieces.truncate(head);
             return 0;
         }
-        self.pieces[head] = Piece::Head { number, length: planned.bytes };
-        head_bytes(number, planned.bytes) + planned.bytes
+        self.message(head, number, planned.bytes, entry.content(), entry.whole())
+    }
+
+    /// Puts the head before what was planned of a message; gives how many bytes its field has. One that
+    /// nothing was done to stays as it came, whatever way its length is written.
+    fn message(&mut self, head: usize, number: u32, length: usize, content: Span, whole: Span) -> usize {
+        let is_as_it_came = match self.pieces[head + 1..] {
+            [] => content.is_empty(),
+            [Piece::Copy(copied)] => copied == content,
+            _ => false,
+        };
+        if is_as_it_came {
+            self.pieces.truncate(head);
+            return self.copy(whole);
+        }
+        self.pieces[head] = Piece::Head { number, length };
+        head_bytes(number, length) + length
     }
 
     fn content(&mut self, level: Level, row: usize, entry: &Row) -> Planned {
@@ -161,7 +177,8 @@ impl<'b> Encoder<'b> {
         let children: &[u32] = if level == Level::Metric { METRIC_DATA } else { &[2] };
         for field in Fields::of(self.store.bytes(entry.content())).map_while(Result::ok) {
             if field.wire_type == WIRE_LEN && children.contains(&field.number) {
-                self.child(level, field.number, span(entry.start, &field.content), &mut planned);
+                let (content, whole) = (span(entry.start, &field.content), span(entry.start, &field.whole));
+                self.child(level, field.number, content, whole, &mut planned);
             } else if own.is_none() {
                 planned.bytes += self.copy(span(entry.start, &field.whole));
             }
@@ -169,9 +186,9 @@ impl<'b> Encoder<'b> {
         planned
     }
 
-    fn child(&mut self, level: Level, number: u32, content: Span, planned: &mut Planned) {
+    fn child(&mut self, level: Level, number: u32, content: Span, whole: Span, planned: &mut Planned) {
         match level {
-            Level::Metric => self.data(number, content, planned),
+            Level::Metric => self.data(number, content, whole, planned),
             Level::Scope if self.signal != Signal::Metrics => self.record(planned),
             _ => {
                 let below = if level == Level::Scope { Level::Metric } else { Level::Scope };
@@ -196,22 +213,42 @@ impl<'b> Encoder<'b> {
     }
 
     /// The message in a metric that holds its data points.
-    fn data(&mut self, number: u32, content: Span, planned: &mut Planned) {
+    fn data(&mut self, number: u32, content: Span, whole: Span, planned: &mut Planned) {
         let head = self.pieces.len();
         self.pieces.push(Piece::Head { number, length: 0 });
+        let known = self.tables.known_only.then(|| data_message(number)).flatten();
         let mut points = Planned { bytes: 0, rows: 0, rows_in: 0 };
         for field in Fields::of(self.store.bytes(content)).map_while(Result::ok) {
             if field.wire_type == WIRE_LEN && field.number == 1 {
                 self.record(&mut points);
-            } else {
+            } else if known.is_none_or(|known| known.knows(field.number)) {
                 points.bytes += self.copy(span(content.start, &field.whole));
             }
         }
-        self.pieces[head] = Piece::Head { number, length: points.bytes };
-        planned.bytes += head_bytes(number, points.bytes) + points.bytes;
+        planned.bytes += self.message(head, number, points.bytes, content, whole);
         planned.rows += points.rows;
         planned.rows_in += points.rows_in;
     }
+}
+
+/// The message in a field of a metric that holds its data points.
+fn data_message(number: u32) -> Option<&'static Message> {
+    Message::record(Signal::Metrics)?.below(number)
+}
+
+/// How many fields there are that are not known, neither in a row nor in anything that is.
+pub(super) fn unknown_outside_rows(signal: Signal, store: &Store, tables: &Tables) -> u64 {
+    let fields = |bytes| Fields::of(bytes).map_while(Result::ok);
+    let unknown = |bytes, message: Option<&'static Message>| {
+        fields(bytes).filter(|field| message.is_some_and(|message| !message.knows(field.number))).count()
+    };
+    let in_request = unknown(store.base(), Message::request(signal));
+    let in_metrics = tables.metrics.iter().flat_map(|metric| {
+        let content = store.bytes(metric.content());
+        let data = fields(content).filter(|field| METRIC_DATA.contains(&field.number));
+        data.map(|field| unknown(&content[field.content], data_message(field.number)))
+    });
+    (in_request + in_metrics.sum::<usize>()) as u64
 }
 
 fn head_bytes(number: u32, length: usize) -> usize {

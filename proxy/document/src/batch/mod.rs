@@ -18,6 +18,7 @@ mod place;
 mod redact;
 mod store;
 mod table;
+mod turn;
 mod value;
 mod words;
 
@@ -37,12 +38,12 @@ use append::Append;
 use draft::{Draft, attribute_value, peek};
 use encode::Encoder;
 use op::{Cells as CellsOf, Op, Opened, When, no_such, prepare, prepare_text};
-use place::{Shape, Variant, child_field, has_level, locate};
+use place::{Cell, Holds, Shape, Variant, child_field, has_level, locate};
 use redact::{KeyRedactor, Redactor, without_unknown_fields};
-use std::time::Instant;
 use store::{Span, Store};
 use table::{Fate, Row, Tables, below_records, shape};
-use value::{Raw, bytes_of, double_of, int_of, text_of, to_value};
+use turn::{Before, Turn};
+use value::{Raw, bytes_in, bytes_of, double_of, int_of, text_of, to_value};
 use words::{bad, unsupported};
 
 /// A batch of logs, traces or metrics.
@@ -62,43 +63,12 @@ pub struct Batch {
     is_changed: bool,
 }
 
-/// A plugin's turn.
-struct Turn {
-    /// What the batch was when it began, once something changes.
-    before: Option<Before>,
-    edited_before: usize,
-    /// How far edits may go, in bytes, with what was handed out.
-    bytes_max: u64,
-    handed_out: u64,
-    deadline: Option<Instant>,
-    steps: u32,
-}
-
-struct Before {
-    /// The bytes, where others took their place.
-    store: Option<Store>,
-    tables: Tables,
-}
-
-impl Before {
-    /// How many of the records that stay were changed since.
-    fn changed_records(&self, tables: &Tables) -> u64 {
-        let stays = |row: &usize| tables.fate(Level::Record, *row) == Fate::Stay;
-        let staying = (0..tables.records.len()).filter(stays);
-        match &self.store {
-            Some(_) => staying.count() as u64, // nobody knows which
-            None => {
-                staying.filter(|&row| tables.records[row].field != self.tables.records[row].field).count()
-                    as u64
-            }
-        }
-    }
-}
-
 /// Writes that wait for others on the same level, so that a row is written once for all of them.
 struct Pending {
     level: Level,
     writes: Vec<Write>,
+    /// How many rows and values they list.
+    listed: usize,
 }
 
 struct Write {
@@ -115,12 +85,11 @@ enum Chosen {
     Some(Vec<u32>),
 }
 
-/// How many rows are done between two looks at the clock.
-const STEPS: u32 = 256;
-/// How far addresses reach, with room for one more value.
-const ADDRESSES_MAX: u64 = 2 << 30;
-/// How many writes wait at most.
+/// How many writes wait at most, and how many rows and values they list: 40 bytes each.
 const PENDING_MAX: usize = 64;
+const PENDING_ROWS_MAX: usize = 256 << 10;
+/// How many sets of destinations there are in a turn at most: each is a request of its own.
+const DESTINATIONS_MAX: usize = 256;
 
 type Edited<T = ()> = Result<T, EditError>;
 
@@ -130,15 +99,16 @@ impl Batch {
         let signal = document.signal();
         let bytes = document.into_bytes().to_bytes();
         let tables = Tables::of(signal, &bytes.clone().into()).unwrap_or_default();
+        let store = Store::new(bytes);
         Self {
             signal,
-            store: Store::new(bytes),
+            turn: Turn::unlimited(&store),
+            store,
             tables,
             below: Default::default(),
             pending: None,
             destinations: Vec::new(),
             draft: Draft::default(),
-            turn: Turn::unlimited(0),
             is_changed: false,
         }
     }
@@ -147,50 +117,51 @@ impl Batch {
 
     /// A plugin's turn begins.
     pub fn begin(&mut self, limits: Limits) {
-        self.turn = Turn {
-            bytes_max: limits.bytes.min(ADDRESSES_MAX.saturating_sub(u64::from(self.store.end()))),
-            deadline: Some(limits.deadline),
-            ..Turn::unlimited(self.store.edited())
-        };
+        self.turn = Turn::limited(&self.store, limits);
     }
 
     /// Its turn ends, and what it did counts. What it discarded or routed is gone for the next one.
     ///
     /// # Errors
-    /// What was left to be done may meet the limits, or find the batch broken: then the turn is to be
-    /// undone.
+    /// What was left to be done may meet the limits, or find the batch broken, or an operation before
+    /// did: then the turn is to be undone.
     pub fn commit(&mut self) -> Edited<Effects> {
         self.settle()?;
-        let mut effects = Effects::default();
-        self.drop_marked()?;
-        let is_changed = self.turn.before.as_ref().is_some_and(|before| {
+        let leaving = self.part();
+        let mut effects = self.finished(leaving)?;
+        let mut is_changed = false;
+        if let Some(before) = &self.turn.before {
             effects.changed = before.changed_records(&self.tables);
-            effects.changed > 0 || before.store.is_some() || before.tables.owns != self.tables.owns
-        });
-        if !is_changed {
+            is_changed = before.is_changed(&self.tables);
+        }
+        if !self.tables.all_stay() {
+            let stays = self.staying();
+            let become_it = self.become_of(stays);
+            self.finished(become_it)?;
+            is_changed = true;
+        } else if !is_changed {
             self.store.truncate(self.turn.edited_before);
         }
         self.is_changed |= is_changed;
-        if !self.tables.all_stay() {
-            self.take_leave(&mut effects)?;
-        }
-        self.turn = Turn::unlimited(self.store.edited());
+        self.destinations.clear();
+        self.turn = Turn::unlimited(&self.store);
         Ok(effects)
     }
 
     /// Its turn ends as if it had not been.
     pub fn undo(&mut self) {
         self.pending = None;
-        if let Some(before) = self.turn.before.take() {
-            if let Some(store) = before.store {
-                self.store = store;
-            }
+        let replaced = self.turn.before.take().and_then(|before| {
             self.tables = before.tables;
             self.below = Default::default();
+            before.store
+        });
+        match replaced {
+            Some(store) => self.store = store,
+            None => self.store.truncate(self.turn.edited_before),
         }
-        self.store.truncate(self.turn.edited_before);
         self.destinations.clear();
-        self.turn = Turn::unlimited(self.store.edited());
+        self.turn = Turn::unlimited(&self.store);
     }
 
     /// What it carries.
@@ -232,49 +203,73 @@ impl Batch {
     }
 
     fn encode(&self, fate: Fate) -> Chunks {
-        let is_whole = fate == Fate::Stay && self.tables.all_stay();
-        if is_whole && self.store.edited() == 0 {
-            return self.store.base().clone().into();
-        }
-        bytes::Bytes::from(Encoder::new(self.signal, &self.store, &self.tables, fate).encode()).into()
+        encode(self.signal, &self.store, &self.tables, fate)
     }
 
-    /// Parts from what was discarded or routed.
-    fn take_leave(&mut self, effects: &mut Effects) -> Edited {
-        let fates = |fate| {
-            let rows = 0..self.tables.records.len();
-            rows.filter(|row| self.tables.fate(Level::Record, *row) == fate).count() as u64
-        };
-        effects.discarded = fates(Fate::Discard);
-        let all = self.tables.records.len() as u64;
-        for (set, destinations) in self.destinations.iter().enumerate() {
-            let fate = Fate::Route(set as u16);
-            let records = fates(fate);
-            let message = if records == all && self.is_whole(fate) {
-                // All of it goes there: what came, where nothing was edited.
-                let tables = Tables { fates: Default::default(), ..self.tables.clone() };
-                whole(self.signal, &self.store, &tables)
-            } else {
-                self.encode(fate)
-            };
-            if !message.is_empty() {
-                effects.routed.push(Routed { destinations: destinations.clone(), message, records });
+    /// Takes what is discarded below the records out of them, and gives what leaves.
+    fn part(&mut self) -> Edited<Effects> {
+        self.drop_marked()?;
+        let mut effects = std::mem::take(&mut self.turn.left);
+        if self.tables.all_stay() {
+            return Ok(effects);
+        }
+        // For each set of destinations: how many records go there, and whether anything does.
+        let mut sets = vec![(0, false); self.destinations.len()];
+        for level in [Level::Resource, Level::Scope, Level::Metric, Level::Record] {
+            let records = u64::from(level == Level::Record);
+            for fate in &self.tables.fates[level as usize] {
+                match *fate {
+                    Fate::Stay => {}
+                    Fate::Discard => effects.discarded += records,
+                    Fate::Route(set) => {
+                        let (routed, is_used) = &mut sets[usize::from(set)];
+                        (*routed, *is_used) = (*routed + records, true);
+                    }
+                }
             }
         }
-        let is_gone = |row| self.tables.fate(Level::Resource, row) != Fate::Stay;
-        let rest = match fates(Fate::Stay) == 0 && (0..self.tables.resources.len()).all(is_gone) {
-            true => bytes::Bytes::new(),
-            false => self.encode(Fate::Stay).to_bytes(),
-        };
-        self.destinations.clear();
-        self.become_of(rest)?;
-        self.is_changed = true;
-        Ok(())
+        // What several have in common is in each of their requests: a resource, a scope.
+        let held = (self.store.base().len() + self.store.edited()) as u64;
+        let mut room = held.saturating_add(self.turn.room(&self.store));
+        let destinations = std::mem::take(&mut self.destinations);
+        for (set, (destinations, (records, is_used))) in destinations.into_iter().zip(sets).enumerate() {
+            if !is_used {
+                continue;
+            }
+            self.turn.clock.work(held as usize)?;
+            let fate = Fate::Route(set as u16);
+            let message = match self.are_all(fate) {
+                // All of it goes there: what came, where nothing was edited.
+                true => {
+                    let tables = Tables { fates: Default::default(), ..self.tables.clone() };
+                    encode(self.signal, &self.store, &tables, Fate::Stay)
+                }
+                false => self.encode(fate),
+            };
+            room = room.checked_sub(message.len() as u64).ok_or(Exhausted::Bytes)?;
+            if !message.is_empty() {
+                effects.routed.push(Routed { destinations, message, records });
+            }
+        }
+        Ok(effects)
     }
 
-    /// Whether every resource has this fate, its records with it.
-    fn is_whole(&self, fate: Fate) -> bool {
-        (0..self.tables.resources.len()).all(|row| self.tables.fate(Level::Resource, row) == fate)
+    /// What stays, where not all of it does.
+    fn staying(&self) -> bytes::Bytes {
+        let is_any = |level: Level| {
+            (0..self.tables.rows(level).len()).any(|row| self.tables.fate(level, row) == Fate::Stay)
+        };
+        match is_any(Level::Record) || is_any(Level::Resource) {
+            true => self.encode(Fate::Stay).to_bytes(),
+            false => bytes::Bytes::new(),
+        }
+    }
+
+    /// Whether every row down to the records has this fate.
+    fn are_all(&self, fate: Fate) -> bool {
+        [Level::Resource, Level::Scope, Level::Metric, Level::Record]
+            .into_iter()
+            .all(|level| (0..self.tables.rows(level).len()).all(|row| self.tables.fate(level, row) == fate))
     }
 
     fn below_level(&self, level: Level) -> Level {
@@ -366,6 +361,7 @@ impl Batch {
     /// Replaces cells by their hash.
     pub fn hash(&mut self, column: &Column, key: Option<&HashKey>, rows: &Rows) -> Edited {
         self.check_target(column.level, &column.target)?;
+        self.check_holds_text(column)?;
         self.edit(column.level, rows, Op::Hash { target: &column.target, key }).map(drop)
     }
 
@@ -383,6 +379,7 @@ impl Batch {
         rows: &Rows,
     ) -> Edited<Extracted> {
         let level = source.level;
+        self.check_target(level, &source.target)?;
         let group = |capture: &'_ Capture| {
             self.check_target(level, &capture.to)?;
             pattern
@@ -391,12 +388,15 @@ impl Batch {
         };
         let groups: Vec<usize> = into.iter().map(group).collect::<Result<_, _>>()?;
         let chosen = self.scan_before(source, rows)?;
+        let count = self.rows(level)?.len() as u32;
+        let listed = chosen.iter(count).count().saturating_mul(into.len());
+        self.turn.fits(&self.store, listed.saturating_mul(size_of::<Option<op::Prepared>>()))?;
         let mut cells: Vec<Vec<Option<op::Prepared>>> = vec![Vec::new(); into.len()];
         let mut done = Extracted::default();
         let mut texts = Vec::with_capacity(into.len());
-        for row in chosen.iter(self.rows(level)?.len() as u32) {
-            self.step()?;
+        for row in chosen.iter(count) {
             let entry = self.row(level, row)?;
+            self.turn.clock.row(entry.content().len())?;
             texts.clear();
             if let Some(raw) = self.peek(level, row, &entry, &source.target)?
                 && let Some((text, at)) = value::placed(&self.store, raw)?
@@ -404,17 +404,21 @@ impl Batch {
                 && let Some(captures) = pattern.captures(text)
             {
                 done.matched += 1;
-                let span = |found: regex::bytes::Match<'_>| Span {
-                    start: at + found.start() as u32,
-                    end: at + found.end() as u32,
+                let span = |found: regex_automata::Span| Span {
+                    start: at + found.start as u32,
+                    end: at + found.end as u32,
                 };
-                texts.extend(groups.iter().map(|group| captures.get(*group).map(span)));
+                texts.extend(groups.iter().map(|group| captures.get_group(*group).map(span)));
             }
             for (place, capture) in into.iter().enumerate() {
                 let text = texts.get(place).copied().flatten();
                 let cell = locate(self.signal, level, entry.variant, &capture.to);
                 let prepared = match (text, cell) {
-                    (Some(text), Some(cell)) => prepare_text(&mut self.store, cell, text),
+                    (Some(text), Some(cell)) => {
+                        // One group may go to many targets.
+                        self.turn.fits(&self.store, text.len())?;
+                        prepare_text(&mut self.store, cell, text)
+                    }
                     _ => None,
                 };
                 done.invalid += u32::from(text.is_some() && prepared.is_none());
@@ -431,25 +435,31 @@ impl Batch {
     /// Replaces matches in all the texts of the batch; gives how many matches each redaction had.
     pub fn redact(&mut self, redactions: &[Redaction], selection: &Selection) -> Edited<Vec<u64>> {
         self.settle()?;
-        let mut redactor = Redactor::new(redactions, selection);
-        self.rewrite(&mut |message, content, except| {
+        let counts = vec![0; redactions.len()];
+        let mut redactor = Redactor::new(redactions, selection, counts, self.turn.meter(&self.store));
+        let rewritten = self.rewrite(&mut |message, content, except| {
             // Most rows hold nothing of what every match has.
-            if !redactor.turn_to(message, content) {
+            if !redactor.turn_to(message, content)? {
                 return Ok(None);
             }
             redactor.message(message, content, except)
-        })?;
+        });
+        self.finished(rewritten)?;
         Ok(redactor.counts)
     }
 
     /// Puts an action into effect on whole values, wherever their key matches; gives how many there were.
     pub fn redact_keys(&mut self, keys: &Pattern, action: &Action) -> Edited<u64> {
         self.settle()?;
-        let mut redactor = KeyRedactor { keys, action, count: 0 };
-        self.rewrite(&mut |message, content, except| match keys.may_match_within(content) {
-            true => redactor.message(message, content, except, 0),
-            false => Ok(None),
-        })?;
+        let mut redactor = KeyRedactor { keys, action, count: 0, meter: self.turn.meter(&self.store) };
+        let rewritten = self.rewrite(&mut |message, content, except| {
+            redactor.meter.clock.work(content.len())?;
+            match keys.may_match_within(content) {
+                true => redactor.message(message, content, except, 0),
+                false => Ok(None),
+            }
+        });
+        self.finished(rewritten)?;
         Ok(redactor.count)
     }
 
@@ -471,9 +481,15 @@ impl Batch {
     pub fn remove_unknown_fields(&mut self) -> Edited<u64> {
         self.settle()?;
         let mut count = 0;
-        self.rewrite(&mut |message, content, except| {
+        let rewritten = self.rewrite(&mut |message, content, except| {
             without_unknown_fields(message, content, except, &mut count, 0)
-        })?;
+        });
+        self.finished(rewritten)?;
+        if !self.tables.known_only {
+            let outside = encode::unknown_outside_rows(self.signal, &self.store, &self.tables);
+            self.tables.known_only = outside > 0;
+            count += outside;
+        }
         Ok(count)
     }
 
@@ -528,13 +544,17 @@ impl Batch {
         let mut names = destinations.to_vec();
         names.sort_unstable();
         names.dedup();
-        let known = self.destinations.iter().position(|known| *known == names);
-        let set = known.unwrap_or_else(|| {
-            self.destinations.push(names);
-            self.destinations.len() - 1
-        });
-        let set = u16::try_from(set).map_err(|_| bad("too many sets of destinations"))?;
-        self.mark(level, rows, Fate::Route(set))
+        let set = match self.destinations.iter().position(|known| *known == names) {
+            Some(set) => set,
+            None if self.destinations.len() == DESTINATIONS_MAX => {
+                return Err(bad(format!("more than {DESTINATIONS_MAX} sets of destinations")));
+            }
+            None => {
+                self.destinations.push(names);
+                self.destinations.len() - 1
+            }
+        };
+        self.mark(level, rows, Fate::Route(set as u16))
     }
 
     // 2. A column at a time.
@@ -582,8 +602,12 @@ impl Batch {
         if !cells.offsets.len().is_multiple_of(2) {
             return Err(bad("two offsets for each cell are wanted"));
         }
+        let mut bytes = 0;
         let texts = cells.iter().map(|cell| {
             let text = cell.map_err(|()| bad("an offset beyond the data"))?;
+            // Many cells may be the same bytes of the data.
+            bytes += text.map_or(0, <[u8]>::len);
+            self.turn.fits(&self.store, bytes)?;
             let utf8 = |text: &[u8]| match std::str::from_utf8(text) {
                 Ok(text) => Ok(Value::Text(text.to_owned())),
                 Err(_) => Err(bad("a text that is no UTF-8")),
@@ -647,12 +671,13 @@ impl Batch {
     pub fn attributes(&mut self, level: Level, row: u32) -> Edited<Vec<KeyValue>> {
         self.open(level, row)?;
         let parts: Vec<_> = self.draft.attributes().copied().collect();
-        let mut attributes = Vec::with_capacity(parts.len());
+        let mut attributes = Vec::new();
         let mut bytes = 0;
         for part in parts {
             let any = attribute_value(&mut self.store, &part)?;
             let key = String::from_utf8_lossy(self.store.bytes(part.key)).into_owned();
-            bytes += part.content.len();
+            bytes += part.content.len() + size_of::<KeyValue>();
+            self.turn.fits(&self.store, bytes)?;
             attributes.push(KeyValue { key, value: to_value(&self.store, Raw::Any(any))? });
         }
         self.hand_out(bytes)?;
@@ -682,7 +707,8 @@ impl Batch {
     pub fn to_otlp(&mut self) -> Edited<Vec<u8>> {
         self.settle()?;
         let tables = self.tables.clone();
-        self.drop_marked()?;
+        let dropped = self.drop_marked();
+        self.finished(dropped)?;
         let bytes = self.encode(Fate::Stay).to_bytes();
         (self.tables, self.below) = (tables, Default::default());
         self.hand_out(bytes.len())?;
@@ -694,17 +720,19 @@ impl Batch {
         let document = Document::parse(self.signal, bytes::Bytes::from(otlp))
             .map_err(|error| bad(format!("this is no batch of {}: {error}", self.signal)))?;
         self.settle()?;
-        if !self.tables.all_stay() {
-            return Err(unsupported("`replace` after `discard` or `route`"));
-        }
         let bytes = document.into_bytes().to_bytes();
         self.hand_out(bytes.len())?;
+        let replaced = self.replace_by(bytes);
+        self.finished(replaced)
+    }
+
+    fn replace_by(&mut self, bytes: bytes::Bytes) -> Edited {
         self.remember();
-        let old = self.store.clone();
+        let left = self.part()?;
+        let old = std::mem::replace(&mut self.store, Store::new(bytes.clone()));
+        self.turn.replaced(old);
         self.become_of(bytes)?;
-        if let Some(before) = &mut self.turn.before {
-            before.store.get_or_insert(old);
-        }
+        self.turn.left = left;
         Ok(())
     }
 
@@ -715,24 +743,15 @@ impl Batch {
         let count = self.rows(level)?.len();
         match rows {
             Rows::All => Ok(Chosen::All),
-            Rows::Only(indexes) => {
-                let mut indexes = indexes.clone();
-                if !indexes.is_sorted_by(|a, b| a < b) {
-                    indexes.sort_unstable();
-                    indexes.dedup();
-                }
-                match indexes.last() {
-                    Some(&last) if last as usize >= count => Err(no_row(level, last, count)),
-                    _ => Ok(Chosen::Some(indexes)),
-                }
-            }
+            Rows::Only(indexes) if indexes.is_sorted_by(|a, b| a < b) => match indexes.last() {
+                Some(&last) if last as usize >= count => Err(no_row(level, last, count)),
+                _ => Ok(Chosen::Some(indexes.clone())),
+            },
+            Rows::Only(indexes) => Ok(Chosen::Some(in_order(level, indexes, count)?)),
             Rows::Under(upper, indexes) => {
                 let above = self.above(level, *upper)?;
                 let count = self.rows(*upper)?.len();
-                let mut is_in = vec![false; count];
-                for &index in indexes {
-                    *is_in.get_mut(index as usize).ok_or_else(|| no_row(*upper, index, count))? = true;
-                }
+                let is_in = marked(*upper, indexes, count)?;
                 let under = above.iter().enumerate().filter(|(_, above)| is_in[**above as usize]);
                 Ok(Chosen::Some(under.map(|(row, _)| row as u32).collect()))
             }
@@ -792,7 +811,7 @@ impl Batch {
     fn open(&mut self, level: Level, row: u32) -> Edited {
         self.settle()?;
         let entry = self.row(level, row)?;
-        self.step()?;
+        self.turn.clock.row(entry.content().len())?;
         self.load(level, row, &entry)
     }
 
@@ -809,6 +828,17 @@ impl Batch {
         if Variant::ALL.into_iter().any(is_there) { Ok(()) } else { Err(no_such(self.signal, level, target)) }
     }
 
+    fn check_holds_text(&self, Column { level, target }: &Column) -> Edited {
+        let cell = |variant| locate(self.signal, *level, variant, target);
+        match Variant::ALL.into_iter().find_map(cell) {
+            _ if !has_level(self.signal, *level) => Ok(()),
+            Some(Cell::Field(place)) if !matches!(place.holds, Holds::Text | Holds::Any) => {
+                Err(unsupported(format!("a hash as {}", op::name(target))))
+            }
+            _ => Ok(()),
+        }
+    }
+
     // How they are read.
 
     fn scan(
@@ -821,8 +851,8 @@ impl Batch {
         let chosen = self.scan_before(column, rows)?;
         let count = self.rows(level)?.len() as u32;
         for row in chosen.iter(count) {
-            self.step()?;
             let entry = self.row(level, row)?;
+            self.turn.clock.row(entry.content().len())?;
             let raw = self.peek(level, row, &entry, &column.target)?;
             see(&self.store, row, raw)?;
         }
@@ -886,6 +916,7 @@ impl Batch {
         let mut bytes = 0u64;
         let room = self.turn.room(&self.store);
         self.scan(column, rows, |store, _, raw| {
+            bytes += size_of::<Option<T>>() as u64;
             let cell = match raw {
                 Some(raw) => {
                     bytes += match raw {
@@ -899,7 +930,7 @@ impl Batch {
             cells.push(cell);
             if bytes > room { Err(EditError::Exhausted(Exhausted::Bytes)) } else { Ok(()) }
         })?;
-        self.hand_out(usize::try_from(bytes).unwrap_or(usize::MAX) + cells.len() * size_of::<Option<T>>())?;
+        self.hand_out(bytes as usize)?;
         Ok(cells)
     }
 
@@ -907,24 +938,30 @@ impl Batch {
 
     fn write(&mut self, column: &Column, value: &Value, rows: &Rows, when: When) -> Edited {
         let level = column.level;
+        let chosen = self.choose(level, rows)?;
         if !has_level(self.signal, level) {
             return Ok(());
         }
-        let rows = self.choose(level, rows)?;
         let cell = prepare(&mut self.store, self.signal, level, &column.target, value)?;
         self.check_bytes()?;
-        self.wait(level, &column.target, when, CellsOf::Same(cell), rows)
+        self.wait(level, &column.target, when, CellsOf::Same(cell), chosen)
     }
 
     /// Notes a write that is to be done with those that come before and after it.
     fn wait(&mut self, level: Level, target: &Target, when: When, cells: CellsOf, rows: Chosen) -> Edited {
-        let is_joined = |pending: &Pending| pending.level == level && pending.writes.len() < PENDING_MAX;
+        let listed = rows.listed() + cells.listed();
+        let is_joined = |pending: &Pending| {
+            pending.level == level
+                && pending.writes.len() < PENDING_MAX
+                && pending.listed + listed <= PENDING_ROWS_MAX
+        };
         if !self.pending.as_ref().is_some_and(is_joined) {
             self.settle()?;
         }
         self.remember();
-        let write = Write { target: target.clone(), when, cells, rows };
-        self.pending.get_or_insert_with(|| Pending { level, writes: Vec::new() }).writes.push(write);
+        let pending = self.pending.get_or_insert_with(|| Pending { level, writes: Vec::new(), listed: 0 });
+        pending.listed += listed;
+        pending.writes.push(Write { target: target.clone(), when, cells, rows });
         Ok(())
     }
 
@@ -957,10 +994,12 @@ impl Batch {
         let mut cells = Vec::new();
         for row in chosen.iter(above.len() as u32) {
             let entry = self.row(to.level, row)?;
+            self.turn.clock.row(0)?;
             let raw = above.get(row as usize).and_then(|above| raws.get(*above as usize)).copied().flatten();
             let mut opened = Opened {
                 draft: &mut self.draft,
                 store: &mut self.store,
+                turn: &mut self.turn,
                 signal: self.signal,
                 level: to.level,
                 variant: entry.variant,
@@ -987,6 +1026,9 @@ impl Batch {
 
     /// Does the writes that wait.
     fn settle(&mut self) -> Edited {
+        if let Some(why) = &self.turn.broken {
+            return Err(why.clone());
+        }
         let Some(pending) = self.pending.take() else { return Ok(()) };
         let writes: Vec<(Op<'_>, &Chosen)> = pending.ops().collect();
         let ops: Vec<(&Op<'_>, &Chosen)> = writes.iter().map(|(op, rows)| (op, *rows)).collect();
@@ -995,6 +1037,11 @@ impl Batch {
 
     /// Does operations, each on its rows; every row is written once.
     fn edit_rows(&mut self, level: Level, ops: &[(&Op<'_>, &Chosen)]) -> Edited<Vec<u64>> {
+        let edited = self.edit_each(level, ops);
+        self.finished(edited)
+    }
+
+    fn edit_each(&mut self, level: Level, ops: &[(&Op<'_>, &Chosen)]) -> Edited<Vec<u64>> {
         self.remember();
         let mut matches = Vec::new();
         let mut moved = Vec::new();
@@ -1005,8 +1052,8 @@ impl Batch {
         }
         let mut append: Option<(Variant, Option<Append<'_>>)> = None;
         for row in all.iter(count) {
-            self.step()?;
             let entry = self.row(level, row)?;
+            self.turn.clock.row(entry.content().len())?;
             if level == Level::Record {
                 let (_, append) = match &mut append {
                     Some(append) if append.0 == entry.variant => append,
@@ -1031,6 +1078,7 @@ impl Batch {
             let mut opened = Opened {
                 draft: &mut self.draft,
                 store: &mut self.store,
+                turn: &mut self.turn,
                 signal: self.signal,
                 level,
                 variant: entry.variant,
@@ -1090,7 +1138,8 @@ impl Batch {
         for group in moved.chunk_by(|(a, _), (b, _)| rows[*a as usize].parent == rows[*b as usize].parent) {
             let parent = rows[group[0].0 as usize].parent;
             self.put_below(level, parent, &rows, |row| {
-                group.iter().find(|(moved, _)| *moved == row).map(|(_, to)| Some(*to))
+                let place = group.binary_search_by_key(&row, |(moved, _)| *moved).ok()?;
+                Some(Some(group[place].1))
             })?;
             self.check_bytes()?;
         }
@@ -1106,8 +1155,8 @@ impl Batch {
         rows: &[Row],
         to: impl Fn(u32) -> Option<Option<Span>>,
     ) -> Edited {
-        self.step()?;
         let record = self.tables.records[parent as usize];
+        self.turn.clock.row(record.content().len())?;
         let number = child_field(self.signal, level, record.variant).unwrap_or_default();
         let first = rows.partition_point(|row| row.parent < parent);
         let mut pieces = Vec::new();
@@ -1162,13 +1211,13 @@ impl Batch {
         {
             let Some(message) = message else { continue };
             for row in 0..self.tables.rows(level).len() as u32 {
-                self.step()?;
+                self.turn.clock.row(0)?;
                 self.rewrite_container(level, row, message, change)?;
             }
         }
         for row in 0..self.tables.records.len() as u32 {
-            self.step()?;
             let entry = self.tables.records[row as usize];
+            self.turn.clock.row(entry.content().len())?;
             let data = match entry.variant {
                 Variant::Plain => 5,
                 Variant::Histogram => 9,
@@ -1227,7 +1276,8 @@ impl Batch {
         }
         let mut chosen: Vec<u32> = rows.iter(count as u32).collect();
         let mut level = level;
-        loop {
+        // Without rows, as of a level that batches of this signal do not have, nothing is below them.
+        while !chosen.is_empty() {
             let count = self.tables.rows(level).len();
             for &row in &chosen {
                 self.tables.set_fate(level, count, row, fate);
@@ -1241,6 +1291,7 @@ impl Batch {
             let below = self.tables.rows(level).iter().enumerate();
             chosen = below.filter(|(_, row)| is_in[row.parent as usize]).map(|(row, _)| row as u32).collect();
         }
+        Ok(())
     }
 
     /// Takes what was discarded below records out of them. Only then: rows keep their numbers for a
@@ -1277,49 +1328,20 @@ impl Batch {
         }
     }
 
-    /// Counts a row that something is done to, and looks at the clock now and then.
-    #[inline]
-    fn step(&mut self) -> Edited {
-        self.turn.steps += 1;
-        if self.turn.steps.is_multiple_of(STEPS)
-            && self.turn.deadline.is_some_and(|deadline| Instant::now() >= deadline)
-        {
-            return Err(EditError::Exhausted(Exhausted::Time));
+    /// Notes what was begun and could not be finished: part of the rows may be edited.
+    fn finished<T>(&mut self, done: Edited<T>) -> Edited<T> {
+        if let Err(why) = &done {
+            self.turn.broken.get_or_insert_with(|| why.clone());
         }
-        Ok(())
+        done
     }
 
     fn hand_out(&mut self, bytes: usize) -> Edited {
-        self.turn.handed_out += bytes as u64;
-        self.check_bytes()
+        self.turn.hand_out(&self.store, bytes)
     }
 
     fn check_bytes(&self) -> Edited {
-        if self.turn.used(&self.store) > self.turn.bytes_max {
-            return Err(EditError::Exhausted(Exhausted::Bytes));
-        }
-        Ok(())
-    }
-}
-
-impl Turn {
-    fn unlimited(edited_before: usize) -> Self {
-        Self {
-            before: None,
-            edited_before,
-            bytes_max: ADDRESSES_MAX,
-            handed_out: 0,
-            deadline: None,
-            steps: 0,
-        }
-    }
-
-    fn used(&self, store: &Store) -> u64 {
-        store.edited().saturating_sub(self.edited_before) as u64 + self.handed_out
-    }
-
-    fn room(&self, store: &Store) -> u64 {
-        self.bytes_max.saturating_sub(self.used(store))
+        self.turn.check(&self.store)
     }
 }
 
@@ -1339,6 +1361,14 @@ impl Chosen {
             Chosen::Some(rows) => (0..0, &rows[..]),
         };
         all.chain(some.iter().copied())
+    }
+
+    /// How many rows are listed.
+    fn listed(&self) -> usize {
+        match self {
+            Chosen::All => 0,
+            Chosen::Some(rows) => rows.len(),
+        }
     }
 
     /// A row's place among them.
@@ -1361,15 +1391,42 @@ impl Chosen {
     }
 }
 
-fn whole(signal: Signal, store: &Store, tables: &Tables) -> Chunks {
-    if store.edited() == 0 {
+/// The rows of one fate as a request of their own; what came, where nothing was edited.
+fn encode(signal: Signal, store: &Store, tables: &Tables, fate: Fate) -> Chunks {
+    // What is left of an edited row may be no bytes at all.
+    let is_edited = store.edited() > 0 || tables.is_container_edited() || tables.known_only;
+    if fate == Fate::Stay && tables.all_stay() && !is_edited {
         return store.base().clone().into();
     }
-    bytes::Bytes::from(Encoder::new(signal, store, tables, Fate::Stay).encode()).into()
+    bytes::Bytes::from(Encoder::new(signal, store, tables, fate).encode()).into()
 }
 
 fn no_row(level: Level, row: u32, count: usize) -> EditError {
     bad(format!("there is no {} {row}: there are {count}", level.name()))
+}
+
+/// The same rows in order, each once. The list may be far longer than there are rows.
+fn in_order(level: Level, indexes: &[u32], count: usize) -> Edited<Vec<u32>> {
+    if indexes.len() > count {
+        let is_in = marked(level, indexes, count)?;
+        return Ok((0..count as u32).filter(|row| is_in[*row as usize]).collect());
+    }
+    let mut indexes = indexes.to_vec();
+    indexes.sort_unstable();
+    indexes.dedup();
+    match indexes.last() {
+        Some(&last) if last as usize >= count => Err(no_row(level, last, count)),
+        _ => Ok(indexes),
+    }
+}
+
+/// For each row, whether it is in a list.
+fn marked(level: Level, indexes: &[u32], count: usize) -> Edited<Vec<bool>> {
+    let mut is_in = vec![false; count];
+    for &index in indexes {
+        *is_in.get_mut(index as usize).ok_or_else(|| no_row(level, index, count))? = true;
+    }
+    Ok(is_in)
 }
 
 fn present<T: Copy>(values: &[T], present: &[bool], value: fn(T) -> Value) -> Edited<Vec<Option<Value>>> {
@@ -1377,14 +1434,6 @@ fn present<T: Copy>(values: &[T], present: &[bool], value: fn(T) -> Value) -> Ed
         return Err(bad("as many values as marks of presence are wanted"));
     }
     Ok(values.iter().zip(present).map(|(&number, is_there)| is_there.then(|| value(number))).collect())
-}
-
-fn bytes_in(value: &Value) -> usize {
-    match value {
-        Value::Text(text) => text.len(),
-        Value::Bytes(bytes) | Value::Encoded(bytes) => bytes.len(),
-        _ => 8,
-    }
 }
 
 #[cfg(test)]

@@ -4,15 +4,20 @@ use super::{
     Pattern,
     draft::{Draft, attribute_value},
     hash::{HashKey, put_hash},
-    place::{Cell, Variant, locate},
-    redact::redact_text,
+    place::{Cell, Holds, Variant, locate},
+    redact::{Redacted, redact_text, redact_value},
     store::{Span, Store},
+    turn::Turn,
     value::{
-        self, Raw, Ready, bytes_of, plain_bytes, ready_attribute, ready_attribute_of, ready_field, to_value,
+        self, Raw, Ready, bytes_in, plain_bytes, ready_attribute, ready_attribute_of, ready_field, to_value,
     },
     words::{EditError, Level, Redaction, Target, Value},
 };
-use crate::Signal;
+use crate::{
+    Signal,
+    wire::{WIRE_LEN, put_varint, varint_bytes},
+};
+use std::collections::BTreeSet;
 
 /// When a cell is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +87,14 @@ pub(super) enum Cells {
 }
 
 impl Cells {
+    /// How many there are.
+    pub(super) fn listed(&self) -> usize {
+        match self {
+            Cells::Same(_) => 1,
+            Cells::Each(cells) => cells.len(),
+        }
+    }
+
     /// That of the row of this place among them.
     pub(super) fn get(&self, index: usize) -> Option<&Prepared> {
         match self {
@@ -147,10 +160,11 @@ pub(super) fn prepare_text(store: &mut Store, cell: Cell<'_>, text: Span) -> Opt
     match cell {
         Cell::Attribute(key) => {
             let key = store.add(key.as_bytes());
+            // A part of a text, or of bytes, need not be a text.
+            let number = if std::str::from_utf8(store.bytes(text)).is_ok() { 1 } else { 7 };
             let start = store.end();
-            let length = text.len();
-            crate::wire::put_varint(store.edits(), 1 << 3 | crate::wire::WIRE_LEN);
-            crate::wire::put_varint(store.edits(), length as u64);
+            put_varint(store.edits(), number << 3 | WIRE_LEN);
+            put_varint(store.edits(), text.len() as u64);
             store.copy(text);
             let any = store.since(start);
             Some(Prepared { ready: ready_attribute_of(store, key, any), key })
@@ -159,12 +173,8 @@ pub(super) fn prepare_text(store: &mut Store, cell: Cell<'_>, text: Span) -> Opt
             let text = std::str::from_utf8(store.bytes(text)).ok()?.to_owned();
             let number = || text.trim().parse::<i64>().ok().map(Value::Int);
             let value = match place.holds {
-                super::place::Holds::Varint | super::place::Holds::Fixed32 | super::place::Holds::Fixed64 => {
-                    number()?
-                }
-                super::place::Holds::Number { .. } => {
-                    number().or_else(|| text.trim().parse().ok().map(Value::Double))?
-                }
+                Holds::Varint(_) | Holds::Fixed32 | Holds::Fixed64 => number()?,
+                Holds::Number { .. } => number().or_else(|| text.trim().parse().ok().map(Value::Double))?,
                 _ => Value::Text(text),
             };
             let ready = ready_field(store, place.holds, &value).ok()?;
@@ -175,7 +185,7 @@ pub(super) fn prepare_text(store: &mut Store, cell: Cell<'_>, text: Span) -> Opt
 
 /// Where the key is in an attribute that was just made.
 fn key_in(ready: &Ready, length: usize) -> Span {
-    let head = 1 + crate::wire::varint_bytes(length as u64) as u32;
+    let head = 1 + varint_bytes(length as u64) as u32;
     let start = ready.content.start + head;
     Span { start, end: start + length as u32 }
 }
@@ -195,7 +205,7 @@ pub(super) fn no_such(signal: Signal, level: Level, target: &Target) -> EditErro
     EditError::Unsupported(format!("{of} has no {}", name(target)))
 }
 
-fn name(target: &Target) -> String {
+pub(super) fn name(target: &Target) -> String {
     match target {
         Target::Attribute(key) => format!("attribute `{key}`"),
         Target::Field(field) => {
@@ -215,6 +225,7 @@ fn name(target: &Target) -> String {
 pub(super) struct Opened<'r> {
     pub draft: &'r mut Draft,
     pub store: &'r mut Store,
+    pub turn: &'r mut Turn,
     pub signal: Signal,
     pub level: Level,
     pub variant: Variant,
@@ -282,6 +293,7 @@ impl Opened<'_> {
             Op::WriteKeys { keys, value } => {
                 for place in self.matching(keys) {
                     let key = self.store.bytes(self.draft.attribute_at(place).key).to_vec();
+                    self.turn.fits(self.store, key.len() + bytes_in(value))?;
                     let ready = ready_attribute(self.store, &key, value);
                     self.draft.replace_attribute(place, key_in(&ready, key.len()), ready);
                 }
@@ -338,28 +350,28 @@ impl Opened<'_> {
         Ok(())
     }
 
+    /// Renames or copies: all at once, so that what one becomes is not taken for another.
     fn rename_keys(&mut self, keys: &Pattern, to: &str, copies: bool) -> Result<(), EditError> {
-        let places = self.matching(keys);
-        let found: Vec<Vec<u8>> = places
-            .into_iter()
-            .map(|place| self.store.bytes(self.draft.attribute_at(place).key).to_vec())
-            .collect();
-        for from in found {
-            let renamed = keys.regex().replace(&from, to.as_bytes()).into_owned();
-            // An earlier one may have taken its place.
-            let Some(place) = self.draft.place_of(self.store, &from).filter(|_| renamed != from) else {
-                continue;
-            };
-            let renamed = String::from_utf8_lossy(&renamed).into_owned();
-            if copies {
-                let part = self.draft.attribute_at(place);
-                let any = attribute_value(self.store, &part)?;
-                let key = self.store.add(renamed.as_bytes());
-                let ready = ready_attribute_of(self.store, key, any);
-                self.draft.set_attribute(self.store, key, ready);
-            } else {
-                self.rekey(place, renamed.as_bytes())?;
-            }
+        let mut done: BTreeSet<Vec<u8>> = BTreeSet::new();
+        let mut renamed: Vec<(Span, Span)> = Vec::new();
+        for place in self.matching(keys) {
+            let part = self.draft.attribute_at(place);
+            let from = self.store.bytes(part.key);
+            let to = keys.replace_first(from, to.as_bytes(), self.turn.room(self.store));
+            let to = to.transpose()?.filter(|to| to != from);
+            let Some(to) = to.filter(|_| done.insert(from.to_vec())) else { continue };
+            let any = attribute_value(self.store, &part)?;
+            let key = self.store.add(String::from_utf8_lossy(&to).as_bytes());
+            renamed.push((key, any));
+        }
+        if !copies && !done.is_empty() {
+            self.draft.retain(|key| !done.contains(self.store.bytes(key)));
+        }
+        for (key, any) in renamed {
+            self.turn.clock.work(self.draft.fields())?;
+            self.turn.fits(self.store, key.len() + any.len())?;
+            let ready = ready_attribute_of(self.store, key, any);
+            self.draft.set_attribute(self.store, key, ready);
         }
         Ok(())
     }
@@ -410,22 +422,36 @@ impl Opened<'_> {
         &mut self,
         target: &Target,
         redactions: &[Redaction],
-        counts: &mut [u64],
+        counts: &mut Vec<u64>,
     ) -> Result<(), EditError> {
         let Some(cell) = self.locate(target) else { return Ok(()) };
-        let Some(raw) = self.draft.read(self.store, cell)? else { return Ok(()) };
-        let redacted = match bytes_of(self.store, raw)? {
-            Some(text) => redact_text(redactions, &[], text, counts),
-            None => None,
+        let mut meter = self.turn.meter(self.store);
+        let redacted = match self.draft.read(self.store, cell)? {
+            Some(Raw::Any(span)) => redact_value(redactions, self.store.bytes(span), counts, &mut meter)?,
+            Some(Raw::Text(span) | Raw::Bytes(span)) => {
+                redact_text(redactions, &[], self.store.bytes(span), counts, &mut meter)?
+            }
+            Some(Raw::Int(_) | Raw::Double(_)) | None => Redacted::Kept,
         };
-        match redacted {
-            None => {}
-            Some(None) => self.remove(cell)?,
+        self.turn.clock = meter.clock;
+        match (redacted, cell) {
+            (Redacted::Kept, _) => Ok(()),
+            (Redacted::Changed(value), Cell::Attribute(key)) => {
+                let (key, any) = (self.store.add(key.as_bytes()), self.store.add(&value));
+                let ready = ready_attribute_of(self.store, key, any);
+                self.draft.set_attribute(self.store, key, ready);
+                Ok(())
+            }
+            (Redacted::Changed(value), Cell::Field(place))
+                if matches!(place.holds, Holds::Text | Holds::Any) =>
+            {
+                let content = self.store.add(&value);
+                let ready = Ready { wire_type: WIRE_LEN, content, is_double: false };
+                Ok(self.draft.set_field(self.store, place, ready)?)
+            }
             // A field that cannot hold what is left of it goes.
-            Some(Some(text)) if !self.write_text(target, &text)? => self.remove(cell)?,
-            Some(Some(_)) => {}
+            (Redacted::Changed(_) | Redacted::Removed, cell) => self.remove(cell),
         }
-        Ok(())
     }
 }
 

@@ -1,8 +1,13 @@
 //! Patterns: a regular expression over bytes, a check beside it, and a scan before it.
 
-use regex::bytes::{Captures, Match, Regex, RegexBuilder};
+use super::words::Exhausted;
+use regex_automata::{
+    Anchored, Input, MatchKind, PatternID,
+    meta::{self, Regex},
+    util::captures::Captures,
+};
 use regex_syntax::hir::{Class, Hir, HirKind, literal::Extractor};
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 /// What a match must satisfy beside the expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,20 +24,24 @@ pub enum Check {
 /// The name of the group that is meant where a pattern has it: the rest is what stands around it.
 const SECRET: &str = "secret";
 
-/// Where something begins and ends.
-type Span = (usize, usize);
-
 /// A regular expression over bytes, so that a text that is no UTF-8 hides nothing from it.
 #[derive(Clone)]
 pub struct Pattern(Arc<Inner>);
 
 struct Inner {
+    expression: String,
     regex: Regex,
+    /// Where there is a check: the same, but of matches that begin at the same byte it finds the longest.
+    longest: Option<Regex>,
     check: Check,
     /// The group that is meant, where not the whole match is.
     secret: Option<usize>,
     needs: Needs,
 }
+
+/// Longer matches, in bytes, satisfy no check: card numbers and IBANs are far shorter, and what fails a
+/// check is tried again from its next byte on, which must not take the square of a text's length.
+const CHECKED_MAX: usize = 128;
 
 impl Pattern {
     /// Compiles an expression in the syntax of the `regex` crate. `size_max`: bytes that it may take
@@ -41,31 +50,43 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it.
     pub fn compile(expression: &str, check: Check, size_max: usize) -> Result<Self, String> {
-        let regex = RegexBuilder::new(expression)
-            .size_limit(size_max)
-            .dfa_size_limit(size_max)
-            .build()
-            .map_err(|error| error.to_string())?;
         let hir = regex_syntax::ParserBuilder::new()
             .utf8(false)
             .build()
             .parse(expression)
             .map_err(|error| error.to_string())?;
-        let secret = regex.capture_names().position(|name| name == Some(SECRET));
-        Ok(Self(Arc::new(Inner { regex, check, secret, needs: Needs::of(&hir, size_max) })))
+        let config = meta::Config::new()
+            .nfa_size_limit(Some(size_max))
+            .hybrid_cache_capacity(size_max)
+            .utf8_empty(false);
+        let build = |config| {
+            Regex::builder().configure(config).build_from_hir(&hir).map_err(|error| {
+                let size = error.size_limit();
+                size.map_or(error.to_string(), |size| format!("compiled, it takes more than {size} bytes"))
+            })
+        };
+        let regex = build(config.clone())?;
+        let secret = regex.group_info().to_index(PatternID::ZERO, SECRET);
+        let longest = match (check, secret) {
+            (Check::None, _) | (_, Some(_)) => None,
+            _ => Some(build(config.clone().match_kind(MatchKind::All))?),
+        };
+        let needs = Needs::of(&hir, config);
+        Ok(Self(Arc::new(Inner { expression: expression.to_owned(), regex, longest, check, secret, needs })))
     }
 
     /// The expression as it was written.
     pub fn expression(&self) -> &str {
-        self.0.regex.as_str()
+        &self.0.expression
     }
 
     /// Whether it matches somewhere.
     pub fn is_match(&self, text: &[u8]) -> bool {
-        match (self.0.check, self.0.secret) {
-            (Check::None, None) => self.0.needs.are_met(text) && self.0.regex.is_match(text),
-            _ => self.0.needs.are_met(text) && self.find_at(text, 0).is_some(),
-        }
+        self.may_match(text)
+            && match (self.0.check, self.0.secret) {
+                (Check::None, None) => self.0.regex.is_match(text),
+                _ => self.find_at(text, 0).is_some(),
+            }
     }
 
     /// False where nothing in this text matches.
@@ -95,52 +116,156 @@ impl Pattern {
 
     /// The first match from here on: where it is, or where its group `secret` is. What stands around the
     /// group may be around the next match too.
-    pub(super) fn find_at(&self, text: &[u8], mut from: usize) -> Option<(usize, usize)> {
+    pub(super) fn find_at(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
+        match (&self.0.longest, self.0.secret) {
+            (_, Some(secret)) => self.find_meant(secret, text, from),
+            (None, None) => {
+                let found = self.0.regex.find(Input::new(text).range(from..))?;
+                Some((found.start(), found.end()))
+            }
+            (Some(longest), None) => self.find_checked(longest, text, from),
+        }
+    }
+
+    /// The first match whose group satisfies the check, and where the group is.
+    fn find_meant(&self, secret: usize, text: &[u8], mut from: usize) -> Option<(usize, usize)> {
+        let mut captures = self.0.regex.create_captures();
         while from <= text.len() {
-            let (whole, meant) = self.0.meant_at(text, from)?;
-            from = match meant {
-                Some((start, end)) if self.0.check.holds(&text[start..end]) => return Some((start, end)),
-                // What fails the check may begin with something that passes it, further on.
-                Some(_) => whole.0 + 1,
+            self.0.regex.captures(Input::new(text).range(from..), &mut captures);
+            let whole = captures.get_match()?.range();
+            from = match captures.get_group(secret) {
                 // An exception: nothing in it is meant.
-                None => whole.1.max(whole.0 + 1),
+                None => whole.end.max(whole.start + 1),
+                Some(meant) if self.0.check.holds(&text[meant.range()]) => {
+                    return Some((meant.start, meant.end));
+                }
+                // A shorter one may satisfy it; or what fails it begins with one that does, further on.
+                Some(_) => match self.shorter_meant(secret, text, whole.clone(), &mut captures) {
+                    Some(meant) => return Some(meant),
+                    None => whole.start + 1,
+                },
             };
         }
         None
     }
 
-    /// The groups of the first match.
-    pub(super) fn captures<'t>(&self, text: &'t [u8]) -> Option<Captures<'t>> {
-        let captures = self.0.regex.captures(text)?;
-        let meant = captures.get(self.0.secret.unwrap_or(0))?;
-        self.0.check.holds(meant.as_bytes()).then_some(captures)
+    /// The group in a shorter match that begins at the same byte, if it satisfies the check.
+    fn shorter_meant(
+        &self,
+        secret: usize,
+        text: &[u8],
+        whole: Range<usize>,
+        captures: &mut Captures,
+    ) -> Option<(usize, usize)> {
+        let mut until = whole.end.min(whole.start + CHECKED_MAX);
+        while let Some(shorter) = until.checked_sub(1).filter(|end| *end > whole.start) {
+            let input = Input::new(text).range(whole.start..shorter).anchored(Anchored::Yes);
+            self.0.regex.captures(input, captures);
+            let found = captures.get_match()?;
+            let meant = captures.get_group(secret)?;
+            if self.0.check.holds(&text[meant.range()]) {
+                return Some((meant.start, meant.end));
+            }
+            until = found.end();
+        }
+        None
     }
 
-    /// The regular expression.
-    pub(super) fn regex(&self) -> &Regex {
-        &self.0.regex
+    /// The first match that satisfies the check: of those that begin at the same byte, the longest. What begins at a byte is looked for in a window around it, so that each byte
+    /// is looked at a limited number of times.
+    fn find_checked(&self, longest: &Regex, text: &[u8], mut from: usize) -> Option<(usize, usize)> {
+        while from <= text.len() {
+            let until = text.len().min(from + 2 * CHECKED_MAX);
+            let found = self.0.regex.find(Input::new(text).range(from..until));
+            from = match found {
+                // The match, or a better one, may go on beyond the window.
+                _ if until < text.len() && found.is_none_or(|found| found.start() + CHECKED_MAX > until) => {
+                    until - CHECKED_MAX
+                }
+                None => return None,
+                Some(found) => match self.checked_end(longest, text, found.range()) {
+                    Some(end) => return Some((found.start(), end)),
+                    // What fails the check may begin with something that passes it, further on.
+                    None => found.start() + 1,
+                },
+            };
+        }
+        None
+    }
+
+    /// Where a match ends that begins as the one that was found, and satisfies the check. A card's number
+    /// may be followed by more digits that the expression takes for a part of it, so all are tried.
+    fn checked_end(&self, longest: &Regex, text: &[u8], found: Range<usize>) -> Option<usize> {
+        let Needs { length_min, class, .. } = &self.0.needs;
+        let is_in_class = |byte: &u8| class.as_ref().is_none_or(|class| class[usize::from(*byte)]);
+        if found.len() == *length_min && !text.get(found.end).is_some_and(is_in_class) {
+            // It cannot be shorter, nor longer: as most numbers that are no card.
+            return self.0.check.holds(&text[found.clone()]).then_some(found.end);
+        }
+        let start = found.start;
+        let mut until = text.len().min(start + CHECKED_MAX);
+        loop {
+            let input = Input::new(text).range(start..until).anchored(Anchored::Yes);
+            let end = longest.find(input)?.end();
+            if self.0.check.holds(&text[start..end]) {
+                return Some(end);
+            }
+            until = end.checked_sub(1).filter(|until| *until >= start + length_min)?;
+        }
+    }
+
+    /// The groups of the first match.
+    pub(super) fn captures(&self, text: &[u8]) -> Option<Captures> {
+        let (regex, input) = match &self.0.longest {
+            None if self.0.check != Check::None => {
+                // Its check is on a group.
+                let mut captures = self.0.regex.create_captures();
+                self.0.regex.captures(Input::new(text), &mut captures);
+                let meant = captures.get_group(self.0.secret?)?;
+                return self.0.check.holds(&text[meant.range()]).then_some(captures);
+            }
+            None => (&self.0.regex, Input::new(text)),
+            Some(longest) => {
+                let (start, end) = self.find_checked(longest, text, 0)?;
+                (longest, Input::new(text).range(start..end).anchored(Anchored::Yes))
+            }
+        };
+        let mut captures = regex.create_captures();
+        regex.captures(input, &mut captures);
+        captures.is_match().then_some(captures)
+    }
+
+    /// A text with the first match replaced; `$1` or `${name}` in the replacement is the text of a group.
+    ///
+    /// # Errors
+    /// What it becomes may have more bytes than there is room for.
+    pub(super) fn replace_first(
+        &self,
+        text: &[u8],
+        by: &[u8],
+        room: u64,
+    ) -> Option<Result<Vec<u8>, Exhausted>> {
+        let captures = self.captures(text)?;
+        let matched = captures.get_match()?;
+        // Every group is a part of the match.
+        let groups = by.iter().filter(|byte| **byte == b'$').count() as u64;
+        let most = (text.len() + by.len()) as u64 + groups.saturating_mul(matched.len() as u64);
+        if most > room {
+            return Some(Err(Exhausted::Bytes));
+        }
+        let mut replaced = text[..matched.start()].to_vec();
+        captures.interpolate_bytes_into(text, by, &mut replaced);
+        replaced.extend_from_slice(&text[matched.end()..]);
+        Some(Ok(replaced))
     }
 
     /// The number of a group, by its name or number.
     pub(super) fn group(&self, name: &str) -> Option<usize> {
-        let regex = &self.0.regex;
+        let groups = self.0.regex.group_info();
         match name.parse::<usize>() {
-            Ok(number) => (number < regex.captures_len()).then_some(number),
-            Err(_) => regex.capture_names().position(|known| known == Some(name)),
+            Ok(number) => (number < groups.group_len(PatternID::ZERO)).then_some(number),
+            Err(_) => groups.to_index(PatternID::ZERO, name),
         }
-    }
-}
-
-impl Inner {
-    /// The first match from here on, and what is meant of it.
-    fn meant_at(&self, text: &[u8], from: usize) -> Option<(Span, Option<Span>)> {
-        let span = |found: Match<'_>| (found.start(), found.end());
-        let Some(secret) = self.secret else {
-            let whole = span(self.regex.find_at(text, from)?);
-            return Some((whole, Some(whole)));
-        };
-        let captures = self.regex.captures_at(text, from)?;
-        Some((span(captures.get(0)?), captures.get(secret).map(span)))
     }
 }
 
@@ -207,7 +332,7 @@ const RARITY_MIN: u32 = 4;
 const ASCII_MAX: usize = 72;
 
 impl Needs {
-    fn of(hir: &Hir, size_max: usize) -> Self {
+    fn of(hir: &Hir, config: meta::Config) -> Self {
         // Of a pattern that means a group, only matches that have it count.
         let meant = group(hir, SECRET).unwrap_or(hir);
         let mut class = Box::new([false; 256]);
@@ -224,7 +349,7 @@ impl Needs {
         let core = without_looks(core);
         let is_rare = literal.as_deref().is_some_and(|bytes| rarity(bytes) >= RARITY_MIN);
         let is_in_runs = is_narrow && !is_rare && !begins_with_few(&core);
-        let core = RegexBuilder::new(&core.to_string()).size_limit(size_max).dfa_size_limit(size_max).build();
+        let core = Regex::builder().configure(config).build_from_hir(&core);
         Self {
             literal: literal.map(|bytes| memchr::memmem::Finder::new(&bytes).into_owned()),
             length_min,
@@ -401,6 +526,7 @@ fn group<'h>(hir: &'h Hir, name: &str) -> Option<&'h Hir> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn pattern(expression: &str, check: Check) -> Pattern {
         Pattern::compile(expression, check, 1 << 20).unwrap()
@@ -414,11 +540,6 @@ mod tests {
         let card = pattern(r"\b(?:\d[ -]?){12,18}\d\b", Check::Luhn);
         assert_eq!((card.digits_min(), email.digits_min()), (Some(13), None));
         assert!(card.may_match(b"x4111 1111 1111 1111y"));
-        let double = b"\x21@\x00\x00 twelve and a half";
-        assert!(email.may_match(double) && !email.may_match_within(double));
-        assert!(email.may_match_within(b"\x0a\x12ann@example.com\x12"));
-        let issued = pattern(r"(?:^|\D)(?<secret>4\d{12})(?:$|\D)", Check::Luhn);
-        assert!(issued.may_match_within(b"x4222222222222y") && !issued.may_match_within(b"x1764000000000y"));
         assert!(!card.may_match(b"2026-11-21T17:28:03.123456789Z took 1234567 ns, 1-2-3"));
         let any = pattern("a|b", Check::None);
         assert!(any.may_match(b"whatever"));
@@ -459,6 +580,7 @@ mod tests {
         let text = b"1234 95954111111111111111";
         assert_eq!(card.find_at(text, 0), Some((9, 25)));
     }
+
     #[test]
     fn a_group_named_secret_is_what_is_meant() {
         // What is excepted comes first and does without the group.
@@ -473,4 +595,111 @@ mod tests {
         let card = pattern(r"x\d+:(?<secret>\d{16})", Check::Luhn);
         assert_eq!(card.find_at(b"x1:4111111111111112 x1:4111111111111111", 0), Some((23, 39)));
     }
+
+    #[test]
+    fn what_fails_a_check_hides_nothing_in_it() {
+        let card = pattern(r"\b(?:\d[ -]?){12,18}\d\b", Check::Luhn);
+        let text = b"card 4111 1111 1111 1111 12/27";
+        assert_eq!(card.find_at(text, 0), Some((5, 24)));
+        // But the end of a word is one of the whole text: a longer number is another number.
+        assert_eq!(card.find_at(b"4111111111111111123", 0), None);
+        // Wherever it is in a long text.
+        for before in (0..600).step_by(7) {
+            let text =
+                [&b"12 "[..], &vec![b'x'; before], b" 4111 1111 1111 1111 12/27", &[b'5'; 400]].concat();
+            assert_eq!(card.find_at(&text, 0), Some((before + 4, before + 23)));
+        }
+        // Whatever the expression would rather have.
+        let either = pattern(r"\d{15}|\d{16}", Check::Luhn);
+        assert_eq!(either.find_at(b"4111111111111111", 0), Some((0, 16)));
+        let group = pattern(r"(\d{6})\d{9}(\d?)", Check::Luhn);
+        let captures = group.captures(b"1234567 4111111111111111").unwrap();
+        assert_eq!(captures.get_group(1).map(|group| group.range()), Some(8..14));
+    }
+
+    /// By trying everything.
+    fn first_checked(expression: &str, check: Check, text: &[u8]) -> Option<(usize, usize)> {
+        let plain = Regex::new(expression).unwrap();
+        let all =
+            (0..text.len()).flat_map(|start| (start + 1..=text.len()).rev().map(move |end| (start, end)));
+        all.into_iter().find(|&(start, end)| {
+            let ending = format!(r"(?s-u:\A.{{{start}}})(?:{expression})(?s-u:.{{{}}}\z)", text.len() - end);
+            plain.is_match(&text[start..end])
+                && check.holds(&text[start..end])
+                && Regex::builder()
+                    .syntax(regex_automata::util::syntax::Config::new().utf8(false))
+                    .build(&ending)
+                    .unwrap()
+                    .is_match(text)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_match_that_passes_its_check_is_found(
+            text in prop::collection::vec(prop::sample::select(&b"0123456789 -x"[..]), 0..40),
+            expression in prop::sample::select(&[r"\b\d{4,7}\b", r"\d{4}|\d{6}", r"(?:\d[ -]?){3,9}\d", r"[0-9x]{5,}?"][..]),
+        ) {
+            let found = pattern(expression, Check::Luhn).find_at(&text, 0);
+            prop_assert_eq!(found, first_checked(expression, Check::Luhn, &text));
+        }
+
+        #[test]
+        fn what_matches_may_match(
+            expression in prop::sample::select(SEARCHED),
+            before in any::<Vec<u8>>(),
+            (filler, seed) in (any::<Vec<u8>>(), any::<u8>()),
+            after in any::<Vec<u8>>(),
+        ) {
+            let searched = pattern(expression, Check::None);
+            let sample = SAMPLES[usize::from(seed) % SAMPLES.len()].as_bytes();
+            for text in [&filler[..], sample, &[sample, &filler].concat(), &[&filler, sample, &filler].concat()] {
+                if searched.0.regex.is_match(text) {
+                    prop_assert!(searched.may_match(&[&before, text, &after].concat()));
+                    prop_assert!(searched.is_match(text));
+                    let is_something = searched.0.regex.find_iter(text).any(|found| !found.is_empty());
+                    prop_assert!(!is_something || searched.may_match_in(text));
+                }
+            }
+        }
+    }
+
+    const SEARCHED: &[&str] = &[
+        r"(?i)\b[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}\b",
+        r"\b(?:\d[ -]?){12,18}\d\b",
+        r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b",
+        r"\b(?:\d{1,3}\.){3}\d{1,3}\b",
+        r"eyJ[\w-]+\.eyJ[\w-]+\.[\w-]*",
+        r"(?i)bearer\s+[\w.~+/-]+=*",
+        r"(?i)[?&](?:token|key)=[^&\s]*",
+        r"\p{Greek}{3,}",
+        r"(?i)straße",
+        r"(?-u:[\x80-\xff]{2})",
+        r"(?s).",
+        r"",
+        r"a*",
+        r"(?:ab){3}|\d{7}x",
+        r"^\d{6}$",
+        r"(?m)^x{6,}$",
+        r"[^0-9]{8}",
+        r"\Bsecret\B",
+    ];
+    const SAMPLES: &[&str] = &[
+        "ann@example.com",
+        "4111 1111 1111 1111",
+        "DE89 3704 0044 0532 0130 00",
+        "10.0.0.1",
+        "eyJhb.eyJzd.sig",
+        "Authorization: Bearer abc.def",
+        "/p?token=1&x",
+        "\u{3b1}\u{3b2}\u{3b3}",
+        "STRASSE STRA\u{1e9e}E stra\u{df}e",
+        "\u{e9}",
+        "ababab",
+        "1234567x",
+        "123456",
+        "a\nxxxxxx\nb",
+        "no digits",
+        "asecrets",
+    ];
 }

@@ -102,7 +102,8 @@ pub(super) enum Holds {
     Text,
     /// An `AnyValue`.
     Any,
-    Varint,
+    /// Not more than this.
+    Varint(u32),
     Fixed64,
     Fixed32,
     /// An id of so many bytes.
@@ -140,6 +141,8 @@ pub(super) fn locate(signal: Signal, level: Level, variant: Variant, target: &Ta
 fn place(signal: Signal, level: Level, variant: Variant, field: Field) -> Option<Place> {
     use Field::*;
     const STATUS: Within = Within::Sub(15);
+    const ENUM: Holds = Holds::Varint(i32::MAX as u32);
+    const UINT32: Holds = Holds::Varint(u32::MAX);
     let home = |number, holds| Some(Place { within: Within::Home, number, holds });
     match (level, signal, field) {
         (Level::Resource | Level::Scope, _, SchemaUrl) => {
@@ -153,7 +156,7 @@ fn place(signal: Signal, level: Level, variant: Variant, field: Field) -> Option
 
         (Level::Record, Signal::Logs, field) => match field {
             TimeUnixNano => home(1, Holds::Fixed64),
-            SeverityNumber => home(2, Holds::Varint),
+            SeverityNumber => home(2, ENUM),
             SeverityText => home(3, Holds::Text),
             Body => home(5, Holds::Any),
             Flags => home(8, Holds::Fixed32),
@@ -169,20 +172,20 @@ fn place(signal: Signal, level: Level, variant: Variant, field: Field) -> Option
             TraceState => home(3, Holds::Text),
             ParentSpanId => home(4, Holds::Id(8)),
             Name => home(5, Holds::Text),
-            Field::Kind => home(6, Holds::Varint),
+            Field::Kind => home(6, ENUM),
             StartTimeUnixNano => home(7, Holds::Fixed64),
             EndTimeUnixNano => home(8, Holds::Fixed64),
             Flags => home(16, Holds::Fixed32),
             StatusMessage => Some(Place { within: STATUS, number: 2, holds: Holds::Text }),
-            StatusCode => Some(Place { within: STATUS, number: 3, holds: Holds::Varint }),
+            StatusCode => Some(Place { within: STATUS, number: 3, holds: ENUM }),
             _ => None,
         },
         (Level::Record, Signal::Metrics, field) => match (field, variant) {
             (StartTimeUnixNano, _) => home(2, Holds::Fixed64),
             (TimeUnixNano, _) => home(3, Holds::Fixed64),
             (Number, Variant::Plain) => home(4, Holds::Number { double: 4, int: 6 }),
-            (Flags, Variant::Plain | Variant::Summary) => home(8, Holds::Varint),
-            (Flags, Variant::Histogram | Variant::ExponentialHistogram) => home(10, Holds::Varint),
+            (Flags, Variant::Plain | Variant::Summary) => home(8, UINT32),
+            (Flags, Variant::Histogram | Variant::ExponentialHistogram) => home(10, UINT32),
             _ => None,
         },
         (Level::Event, _, TimeUnixNano) => home(1, Holds::Fixed64),

@@ -2,114 +2,160 @@
 
 use super::{
     pattern::Pattern,
-    value::{Any, any, plain_bytes},
-    words::{Action, EditError, Redaction, Selection},
+    turn::Meter,
+    value::{Any, DEPTH_MAX, any, plain_bytes, too_deep},
+    words::{Action, EditError, Places, Redaction, Selection},
 };
 use crate::{
-    document::Malformed,
     schema::{Field, Kind, Message},
     wire::{Fields, WIRE_LEN, put_bytes, put_varint, varint_of},
 };
 use std::ops::Range;
 
-/// How deep messages may be inside each other in what is looked into. Readers of protobuf stop at 100.
-const DEPTH_MAX: usize = 128;
-/// How often a text is gone through again, where taking something out brought something else forth.
-const ROUNDS_MAX: usize = 4;
+/// What became of a text, a value or a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Redacted {
+    Kept,
+    Changed(Vec<u8>),
+    /// It goes, and with it the attribute that holds it.
+    Removed,
+}
+
+/// A text in which matches were replaced.
+#[derive(Default)]
+struct Text {
+    text: Vec<u8>,
+    /// What actions wrote: it is nobody's match any more, whatever it looks like. In order, apart.
+    written: Vec<Range<usize>>,
+}
+
+impl Text {
+    /// Adds a part of another, of which so much was written.
+    fn copy(&mut self, (text, written): (&[u8], &[Range<usize>]), part: Range<usize>) {
+        let first = written.partition_point(|written| written.end <= part.start);
+        for written in written[first..].iter().take_while(|written| written.start < part.end) {
+            let range = written.start.max(part.start)..written.end.min(part.end);
+            let end = self.text.len() + range.end - part.start;
+            self.mark(end - range.len()..end);
+        }
+        self.text.extend_from_slice(&text[part]);
+    }
+
+    /// Adds what an action writes.
+    fn write(&mut self, part: &[u8]) {
+        let start = self.text.len();
+        self.text.extend_from_slice(part);
+        self.mark(start..self.text.len());
+    }
+
+    fn mark(&mut self, range: Range<usize>) {
+        match self.written.last_mut() {
+            _ if range.is_empty() => {}
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.written.push(range),
+        }
+    }
+}
 
 /// Puts what is to become of matches in a text into effect: each redaction on what those before it left,
-/// until nothing matches. `None`: nothing matches. `Some(None)`: the text goes as a whole.
-/// `is_live`: of each redaction, whether it may match in the text as it is; none is for all of them.
+/// and all of them again until nothing matches, for what was taken out may have stood between the parts
+/// of a match. What they wrote is not looked into, unless a match reaches beyond it. `is_live`: of each
+/// redaction, whether it may match in the text as it is; none is for all of them.
 pub(super) fn redact_text(
     redactions: &[Redaction],
     is_live: &[bool],
     text: &[u8],
     counts: &mut [u64],
-) -> Option<Option<Vec<u8>>> {
-    let mut current: Option<Rewritten> = None;
-    for round in 0..ROUNDS_MAX {
-        let mut again = false;
+    meter: &mut Meter,
+) -> Result<Redacted, EditError> {
+    let mut redacted: Option<Text> = None;
+    let mut again = true;
+    while again {
+        again = false;
         for (place, (redaction, count)) in redactions.iter().zip(&mut *counts).enumerate() {
-            if round == 0 && is_live.get(place) == Some(&false) {
+            if redacted.is_none() && is_live.get(place) == Some(&false) {
                 continue;
             }
-            let (before, made) = match &current {
-                None => (text, &[][..]),
-                Some(rewritten) => (&rewritten.text[..], &rewritten.made[..]),
+            let before: (&[u8], &[_]) = match &redacted {
+                Some(redacted) => (&redacted.text, &redacted.written),
+                None => (text, &[]),
             };
-            if !redaction.pattern.may_match(before) {
+            meter.clock.work(before.0.len())?;
+            if !redaction.pattern.may_match(before.0) {
                 continue;
             }
-            let (found, after) = replace(redaction, before, made);
-            if found == 0 {
-                continue;
-            }
+            let Some((found, after)) = replace(redaction, before, meter)? else { continue };
             *count += found;
             if matches!(redaction.action, Action::Remove) {
-                return Some(None);
+                return Ok(Redacted::Removed);
             }
             again = true;
-            current = Some(after);
-        }
-        if !again {
-            break;
+            redacted = Some(after);
         }
     }
-    current.map(|rewritten| Some(rewritten.text))
+    Ok(match redacted {
+        Some(redacted) if redacted.text != text => Redacted::Changed(as_valid(redacted.text, text)),
+        _ => Redacted::Kept,
+    })
 }
 
-/// A text in which matches were replaced.
-#[derive(Default)]
-struct Rewritten {
-    text: Vec<u8>,
-    /// What actions put there, in order. It may look like a match, as a mask or a hash in a query's
-    /// parameter does, and is none.
-    made: Vec<Range<usize>>,
-}
-
-impl Rewritten {
-    /// Takes a part of the text before.
-    fn keep(&mut self, text: &[u8], made: &[Range<usize>], part: Range<usize>) {
-        let first = made.partition_point(|made| made.end <= part.start);
-        for made in made[first..].iter().take_while(|made| made.start < part.end) {
-            let start = self.text.len() + made.start.max(part.start) - part.start;
-            let end = self.text.len() + made.end.min(part.end) - part.start;
-            self.made.push(start..end);
+/// A pattern may match a part of a character; but what was UTF-8 stays UTF-8, or its receiver refuses the
+/// whole batch.
+fn as_valid(redacted: Vec<u8>, before: &[u8]) -> Vec<u8> {
+    match String::from_utf8(redacted) {
+        Ok(text) => text.into_bytes(),
+        Err(error) if std::str::from_utf8(before).is_ok() => {
+            String::from_utf8_lossy(error.as_bytes()).into_owned().into_bytes()
         }
-        self.text.extend_from_slice(&text[part]);
+        Err(error) => error.into_bytes(),
     }
 }
 
-/// Replaces the matches of one redaction, but for those in what actions made; says how many there were.
-fn replace(redaction: &Redaction, text: &[u8], made: &[Range<usize>]) -> (u64, Rewritten) {
-    let mut out = Rewritten::default();
+/// Replaces the matches of one redaction, and says how many there were; `None` if none.
+fn replace(
+    redaction: &Redaction,
+    before: (&[u8], &[Range<usize>]),
+    meter: &mut Meter,
+) -> Result<Option<(u64, Text)>, EditError> {
+    let (text, written) = before;
+    let is_written = |start, end| {
+        let first = written.partition_point(|written: &Range<usize>| written.end < end);
+        written.get(first).is_some_and(|written| written.start <= start)
+    };
+    let mut after = Text::default();
     let (mut found, mut copied, mut from) = (0, 0, 0);
-    while let Some((start, end)) = redaction.pattern.find_at(text, from) {
-        if start == end {
-            // Nothing is no secret.
-            from = end + 1;
-            continue;
-        }
-        let before = made.partition_point(|made| made.end <= start);
-        if let Some(made) = made.get(before).filter(|made| made.start <= start && end <= made.end) {
-            from = made.end;
+    while from < text.len()
+        && let Some((start, end)) = redaction.pattern.find_at(text, from)
+    {
+        // Nothing is no secret.
+        from = if start == end { end + 1 } else { end };
+        if start == end || is_written(start, end) {
             continue;
         }
         found += 1;
-        out.keep(text, made, copied..start);
-        let put = out.text.len();
-        act(&redaction.action, &text[start..end], &mut out.text);
-        out.made.push(put..out.text.len());
-        (copied, from) = (end, end);
+        let mut by = Vec::new();
+        act(&redaction.action, &text[start..end], &mut by, meter)?;
+        meter.make(start - copied)?;
+        after.copy(before, copied..start);
+        after.write(&by);
+        copied = end;
     }
-    out.keep(text, made, copied..text.len());
-    (found, out)
+    if found == 0 {
+        return Ok(None);
+    }
+    after.copy(before, copied..text.len());
+    Ok(Some((found, after)))
 }
 
 /// Appends what an action makes of a match.
-fn act(action: &Action, found: &[u8], out: &mut Vec<u8>) {
+fn act(action: &Action, found: &[u8], out: &mut Vec<u8>, meter: &mut Meter) -> Result<(), EditError> {
+    let before = out.len();
     match action {
-        Action::Mask(mask) => out.extend_from_slice(mask.as_bytes()),
+        Action::Mask(mask) => {
+            meter.make(mask.len())?;
+            out.extend_from_slice(mask.as_bytes());
+            return Ok(());
+        }
         Action::Hash(key) => key.put(found, out),
         Action::Remove => {}
         Action::Truncate(characters) => {
@@ -120,6 +166,7 @@ fn act(action: &Action, found: &[u8], out: &mut Vec<u8>) {
             }
         }
     }
+    meter.make(out.len() - before)
 }
 
 /// The beginning of a text; what is no UTF-8 counts as one character a byte.
@@ -127,6 +174,21 @@ fn first_characters(text: &[u8], characters: usize) -> &[u8] {
     let is_first = |byte: &u8| byte & 0xc0 != 0x80;
     let end = text.iter().enumerate().filter(|(_, byte)| is_first(byte)).nth(characters);
     &text[..end.map_or(text.len(), |(place, _)| place)]
+}
+
+/// Does the same in all texts of a value.
+pub(super) fn redact_value(
+    redactions: &[Redaction],
+    value: &[u8],
+    counts: &mut Vec<u64>,
+    meter: &mut Meter,
+) -> Result<Redacted, EditError> {
+    let places = Places { attribute_values: true, ..Places::default() };
+    let selection = Selection { places, only_keys: None, except_keys: None };
+    let mut redactor = Redactor::new(redactions, &selection, std::mem::take(counts), *meter);
+    let redacted = redactor.value(value);
+    (*counts, *meter) = (redactor.counts, redactor.meter);
+    redacted
 }
 
 /// In front of an integer in an `AnyValue`: field 3, a varint.
@@ -142,38 +204,39 @@ pub(super) struct Redactor<'r> {
     is_live: Vec<bool>,
     /// How many matches each redaction had.
     pub counts: Vec<u64>,
+    pub meter: Meter,
 }
 
 /// Where a message is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Around {
     depth: usize,
     /// Whether values below are looked into: those of a body, or of attributes that were selected.
     values: bool,
     /// Whether keys have a say in that.
     in_attributes: bool,
-}
-
-/// What became of a message or a text.
-enum Done {
-    Kept,
-    Changed(Vec<u8>),
-    /// It goes, and with it the attribute that holds it.
-    Removed,
+    /// Whether a key said that nothing below is looked into.
+    is_excepted: bool,
 }
 
 impl<'r> Redactor<'r> {
-    pub(super) fn new(redactions: &'r [Redaction], selection: &'r Selection) -> Self {
+    pub(super) fn new(
+        redactions: &'r [Redaction],
+        selection: &'r Selection,
+        counts: Vec<u64>,
+        meter: Meter,
+    ) -> Self {
         let digits_min = match selection.places.integers {
             true => redactions.iter().filter_map(|redaction| redaction.pattern.digits_min()).min(),
             false => None,
         };
         let is_live = vec![true; redactions.len()];
-        Self { redactions, selection, digits_min, is_live, counts: vec![0; redactions.len()] }
+        Self { redactions, selection, digits_min, is_live, counts, meter }
     }
 
     /// Whether anything in a row may match; the redactions that may are then those that are looked for.
-    pub(super) fn turn_to(&mut self, message: &'static Message, content: &[u8]) -> bool {
+    pub(super) fn turn_to(&mut self, message: &'static Message, content: &[u8]) -> Result<bool, EditError> {
+        self.meter.clock.work(content.len().saturating_mul(self.redactions.len()))?;
         let may_hold_integer =
             self.digits_min.is_some_and(|digits| self.may_hold_integer(message, content, digits));
         let mut any = false;
@@ -182,16 +245,17 @@ impl<'r> Redactor<'r> {
                 || may_hold_integer && redaction.pattern.digits_min().is_some();
             any |= *is_live;
         }
-        any
+        Ok(any)
     }
 
     /// Whether anything in a message of the row may match.
     #[inline]
-    fn may_match(&self, message: &'static Message, content: &[u8]) -> bool {
+    fn may_match(&mut self, message: &'static Message, content: &[u8]) -> Result<bool, EditError> {
+        self.meter.clock.work(content.len().saturating_mul(self.redactions.len()))?;
         let may_match =
             |(redaction, is_live): (&Redaction, &bool)| *is_live && redaction.pattern.may_match(content);
-        self.redactions.iter().zip(&self.is_live).any(may_match)
-            || self.digits_min.is_some_and(|digits| self.may_hold_integer(message, content, digits))
+        Ok(self.redactions.iter().zip(&self.is_live).any(may_match)
+            || self.digits_min.is_some_and(|digits| self.may_hold_integer(message, content, digits)))
     }
 
     /// Whether an integer in this message may match.
@@ -203,7 +267,7 @@ impl<'r> Redactor<'r> {
             smallest => (63 - smallest.leading_zeros() as usize) / 7,
         };
         if message.is_any_value() {
-            return self.may_be_held(message, content, more);
+            return self.value_may_hold_integer(content, more);
         }
         let mut expected = 0;
         Fields::of(content).any(|field| {
@@ -211,18 +275,23 @@ impl<'r> Redactor<'r> {
             let Some(place) = message.by_number(u64::from(field.number), expected) else { return false };
             expected = place;
             let Kind::Message(below) = message.fields[place].kind else { return false };
-            self.may_be_held(below, &content[field.content], more)
+            let value = &content[field.content];
+            match only_value(below, value) {
+                // As nearly every attribute is: one key, one value.
+                Some(value) => self.value_may_hold_integer(value, more),
+                None => self.may_hold_integer_anywhere(value, more),
+            }
         })
     }
 
-    /// Whether such an integer may be in a message below.
-    #[inline]
-    fn may_be_held(&self, message: &'static Message, content: &[u8], more: usize) -> bool {
-        match only_value(message, content) {
-            // As nearly every attribute is: one key, one value, of one field.
-            Some([0x0a, length @ 0..0x80, text @ ..]) if text.len() == usize::from(*length) => false,
-            Some([INTEGER_TAG, varint @ ..]) => varint.len() > more && self.may_be_integer(varint),
-            _ => self.may_hold_integer_anywhere(content, more),
+    /// The same of a value, which mostly has one field.
+    fn value_may_hold_integer(&self, value: &[u8], more: usize) -> bool {
+        match value {
+            [0x0a, length @ 0..0x80, text @ ..] if text.len() == usize::from(*length) => false,
+            [INTEGER_TAG, varint @ ..] if varint_of(varint).is_some() => {
+                varint.len() > more && self.may_be_integer(varint)
+            }
+            _ => self.may_hold_integer_anywhere(value, more),
         }
     }
 
@@ -259,12 +328,19 @@ impl<'r> Redactor<'r> {
         content: &[u8],
         except: &[u32],
     ) -> Result<Option<Vec<u8>>, EditError> {
-        let around = Around { depth: 0, values: false, in_attributes: false };
-        match self.fields(message, content, except, around)? {
-            Done::Kept => Ok(None),
-            Done::Changed(content) => Ok(Some(content)),
-            Done::Removed => Ok(Some(Vec::new())),
+        match self.fields(message, content, except, Around::default())? {
+            Redacted::Kept => Ok(None),
+            Redacted::Changed(content) => Ok(Some(content)),
+            Redacted::Removed => Ok(Some(Vec::new())),
         }
+    }
+
+    /// Looks into a value, whatever the selection.
+    fn value(&mut self, content: &[u8]) -> Result<Redacted, EditError> {
+        if !self.may_match(Message::any_value(), content)? {
+            return Ok(Redacted::Kept);
+        }
+        self.fields(Message::any_value(), content, &[], Around { values: true, ..Around::default() })
     }
 
     fn fields(
@@ -273,9 +349,9 @@ impl<'r> Redactor<'r> {
         content: &[u8],
         except: &[u32],
         mut around: Around,
-    ) -> Result<Done, EditError> {
+    ) -> Result<Redacted, EditError> {
         if around.depth > DEPTH_MAX {
-            return Err(too_deep());
+            return Err(too_deep().into());
         }
         if message.is_key_value() {
             around = self.below_key(content, around)?;
@@ -294,15 +370,15 @@ impl<'r> Redactor<'r> {
             let value = &content[field.content.clone()];
             let done = match (known.kind, field.wire_type) {
                 // Where there is one match in a record, most of the record has none.
-                (Kind::Message(below), WIRE_LEN) if around.depth > 1 || self.may_match(below, value) => {
+                (Kind::Message(below), WIRE_LEN) if around.depth > 1 || self.may_match(below, value)? => {
                     self.fields(below, value, &[], self.below(message, known, around))?
                 }
                 (Kind::String | Kind::Bytes, WIRE_LEN) if self.is_selected(message, known, around) => {
-                    self.text(value)
+                    self.text(value)?
                 }
                 (Kind::Int64, 0) if message.is_any_value() && around.values => {
-                    match self.integer(value) {
-                        Done::Changed(text) => {
+                    match self.integer(value)? {
+                        Redacted::Changed(text) => {
                             let out = changed.get_or_insert_default();
                             out.extend_from_slice(&content[copied..field.whole.start]);
                             put_bytes(out, 1, &text); // an integer no more
@@ -312,19 +388,19 @@ impl<'r> Redactor<'r> {
                         done => done,
                     }
                 }
-                _ => Done::Kept,
+                _ => Redacted::Kept,
             };
             match done {
-                Done::Kept => continue,
+                Redacted::Kept => continue,
                 // What holds the value of an attribute goes with it.
-                Done::Removed if message.is_key_value() || self.is_value(message) => {
-                    return Ok(Done::Removed);
+                Redacted::Removed if message.is_key_value() || self.is_value(message) => {
+                    return Ok(Redacted::Removed);
                 }
-                Done::Removed => {
+                Redacted::Removed => {
                     let out = changed.get_or_insert_default();
                     out.extend_from_slice(&content[copied..field.whole.start]);
                 }
-                Done::Changed(value) => {
+                Redacted::Changed(value) => {
                     let out = changed.get_or_insert_default();
                     out.extend_from_slice(&content[copied..field.whole.start]);
                     put_varint(out, number << 3 | WIRE_LEN);
@@ -335,10 +411,10 @@ impl<'r> Redactor<'r> {
             copied = field.whole.end;
         }
         Ok(match changed {
-            None => Done::Kept,
+            None => Redacted::Kept,
             Some(mut out) => {
                 out.extend_from_slice(&content[copied..]);
-                Done::Changed(out)
+                Redacted::Changed(out)
             }
         })
     }
@@ -355,10 +431,10 @@ impl<'r> Redactor<'r> {
         if below.is_key_value() && !around.in_attributes && !message.is_key_value_list() {
             // The attributes of something.
             let values = self.selection.places.attribute_values && self.selection.only_keys.is_none();
-            return Around { depth, values, in_attributes: true };
+            return Around { depth, values, in_attributes: true, is_excepted: false };
         }
         if below.is_any_value() && !around.in_attributes && around.depth == 0 {
-            return Around { depth, values: self.selection.places.bodies, in_attributes: false };
+            return Around { depth, values: self.selection.places.bodies, ..around };
         }
         Around { depth, ..around }
     }
@@ -373,8 +449,8 @@ impl<'r> Redactor<'r> {
         let only = around.in_attributes
             && places.attribute_values
             && only_keys.as_ref().is_some_and(|keys| keys.is_match(key));
-        let except = except_keys.as_ref().is_some_and(|keys| keys.is_match(key));
-        Ok(Around { values: (around.values || only) && !except, ..around })
+        let is_excepted = around.is_excepted || except_keys.as_ref().is_some_and(|keys| keys.is_match(key));
+        Ok(Around { values: (around.values || only) && !is_excepted, is_excepted, ..around })
     }
 
     fn is_selected(&self, message: &'static Message, field: &Field, around: Around) -> bool {
@@ -390,21 +466,14 @@ impl<'r> Redactor<'r> {
         }
     }
 
-    fn text(&mut self, text: &[u8]) -> Done {
-        match redact_text(self.redactions, &self.is_live, text, &mut self.counts) {
-            None => Done::Kept,
-            Some(None) => Done::Removed,
-            Some(Some(text)) => Done::Changed(text),
-        }
+    fn text(&mut self, text: &[u8]) -> Result<Redacted, EditError> {
+        redact_text(self.redactions, &self.is_live, text, &mut self.counts, &mut self.meter)
     }
 
-    fn integer(&mut self, varint: &[u8]) -> Done {
-        if self.digits_min.is_none() {
-            return Done::Kept;
-        }
+    fn integer(&mut self, varint: &[u8]) -> Result<Redacted, EditError> {
         match varint_of(varint) {
-            Some(value) => self.text((value as i64).to_string().as_bytes()),
-            None => Done::Kept,
+            Some(value) if self.selection.places.integers => self.text((value as i64).to_string().as_bytes()),
+            _ => Ok(Redacted::Kept),
         }
     }
 }
@@ -447,6 +516,7 @@ pub(super) struct KeyRedactor<'r> {
     pub action: &'r Action,
     /// How many values there were.
     pub count: u64,
+    pub meter: Meter,
 }
 
 impl KeyRedactor<'_> {
@@ -459,7 +529,7 @@ impl KeyRedactor<'_> {
         depth: usize,
     ) -> Result<Option<Vec<u8>>, EditError> {
         if depth > DEPTH_MAX {
-            return Err(too_deep());
+            return Err(too_deep().into());
         }
         let mut changed: Option<Vec<u8>> = None;
         let (mut copied, mut expected) = (0, 0);
@@ -515,16 +585,12 @@ impl KeyRedactor<'_> {
             _ => 1,
         };
         let mut after = Vec::new();
-        act(self.action, &plain_bytes(value)?, &mut after);
+        act(self.action, &plain_bytes(value)?, &mut after, &mut self.meter)?;
         let mut any = Vec::new();
         put_bytes(&mut any, number, &after);
         put_bytes(&mut out, 2, &any);
         Ok(Some(out))
     }
-}
-
-fn too_deep() -> EditError {
-    EditError::Malformed(Malformed::at("values nested too deeply to be looked into", 0))
 }
 
 /// Removes the fields that a message does not know, and counts them. `None`: there are none.
@@ -536,7 +602,7 @@ pub(super) fn without_unknown_fields(
     depth: usize,
 ) -> Result<Option<Vec<u8>>, EditError> {
     if depth > DEPTH_MAX {
-        return Err(too_deep());
+        return Err(too_deep().into());
     }
     let mut changed: Option<Vec<u8>> = None;
     let (mut copied, mut expected) = (0, 0);

@@ -53,6 +53,9 @@ pub(super) struct Tables {
     /// Of a resource, scope or metric that was edited, by level and row: its own fields, without its
     /// rows.
     pub owns: [Vec<Option<Span>>; 3],
+    /// Whether fields that are not known are left out where rows are not: in the request and in the
+    /// messages of a metric that hold its data points.
+    pub known_only: bool,
     /// Of the levels that have any that does not stay: what becomes of each row.
     pub fates: [Vec<Fate>; Level::ALL.len()],
 }
@@ -88,6 +91,11 @@ impl Tables {
     /// A container's own fields, where it was edited.
     pub(super) fn own(&self, level: Level, row: u32) -> Option<Span> {
         self.owns.get(level as usize)?.get(row as usize).copied().flatten()
+    }
+
+    /// Whether any container was edited.
+    pub(super) fn is_container_edited(&self) -> bool {
+        self.owns.iter().any(|owns| !owns.is_empty())
     }
 
     pub(super) fn set_own(&mut self, level: Level, row: u32, own: Span) {

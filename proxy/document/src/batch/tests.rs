@@ -1,3 +1,12 @@
+mod cases;
+mod generate;
+mod limits;
+mod malformed;
+mod model;
+mod operations;
+mod reads;
+mod redaction;
+
 use super::*;
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
@@ -8,7 +17,7 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
 };
 use prost::Message as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn text(text: &str) -> AnyValue {
     AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) }
@@ -46,6 +55,11 @@ fn batch(request: &ExportLogsServiceRequest) -> Batch {
 
 fn limits() -> Limits {
     Limits { bytes: 1 << 20, deadline: Instant::now() + Duration::from_secs(60) }
+}
+
+/// How many cases a property is tried with: so many, or what `PROPTEST_CASES` says.
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
 }
 
 fn decoded(batch: &Batch) -> ExportLogsServiceRequest {

@@ -7,8 +7,17 @@ use super::{
 };
 use crate::{
     document::Malformed,
-    wire::{self, Reader, put_bytes, put_number, put_varint},
+    wire::{self, Fields, Reader, WIRE_LEN, put_bytes, put_number, put_varint},
 };
+use base64::{Engine, prelude::BASE64_STANDARD};
+
+/// How deep messages may be inside each other in what is looked into. Readers of protobuf stop at 100.
+pub(super) const DEPTH_MAX: usize = 128;
+
+/// What is deeper.
+pub(super) fn too_deep() -> Malformed {
+    Malformed::at("values nested too deeply to be looked into", 0)
+}
 
 /// A value as it stands in a row.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,7 +67,10 @@ pub(super) fn any(content: &[u8]) -> Result<Any<'_>, Malformed> {
             (3, wire::Value::Number(number)) => Any::Int(number as i64),
             (4, wire::Value::Fixed64(bits)) => Any::Double(f64::from_bits(bits)),
             (7, wire::Value::Bytes(bytes)) => Any::Bytes(bytes),
-            _ => Any::Other,
+            (1..=8, _) => Any::Other,
+            // What is not known is a value where nothing else is.
+            _ if matches!(found, Any::Empty) => Any::Other,
+            _ => found,
         };
     }
     Ok(found)
@@ -109,11 +121,11 @@ pub(super) fn bytes_of(store: &Store, raw: Raw) -> Result<Option<&[u8]>, Malform
 pub(super) fn plain_bytes(content: &[u8]) -> Result<Vec<u8>, Malformed> {
     Ok(match any(content)? {
         Any::Text(bytes) | Any::Bytes(bytes) => bytes.to_vec(),
-        Any::Empty => Vec::new(),
+        Any::Empty => b"null".to_vec(),
         Any::Boolean(is_true) => is_true.to_string().into_bytes(),
         Any::Int(int) => int.to_string().into_bytes(),
         Any::Double(double) => double.to_string().into_bytes(),
-        Any::Other => content.to_vec(),
+        Any::Other => json(content)?,
     })
 }
 
@@ -162,6 +174,89 @@ pub(super) fn double_of(store: &Store, raw: Raw) -> Result<Option<f64>, Malforme
         },
         _ => None,
     })
+}
+
+/// The JSON of the content of an `AnyValue`: an array, an object; bytes in base64.
+pub(super) fn json(content: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let mut out = Vec::new();
+    put_json(content, 0, &mut out)?;
+    Ok(out)
+}
+
+fn put_json(content: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    if depth > DEPTH_MAX {
+        return Err(too_deep());
+    }
+    match any(content)? {
+        Any::Empty => out.extend(b"null"),
+        Any::Text(text) => put_json_text(text, out),
+        Any::Boolean(is_true) => out.extend(is_true.to_string().bytes()),
+        Any::Int(int) => out.extend(int.to_string().bytes()),
+        Any::Double(double) => out.extend(double.to_string().bytes()),
+        Any::Bytes(bytes) => put_json_text(BASE64_STANDARD.encode(bytes).as_bytes(), out),
+        Any::Other => return put_json_list(content, depth, out),
+    }
+    Ok(())
+}
+
+fn put_json_list(content: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let is_list = |field: &wire::Part| field.wire_type == WIRE_LEN && matches!(field.number, 5 | 6);
+    let lists = messages(content, is_list)?;
+    let Some(&(number, _)) = lists.last() else {
+        put_json_text(BASE64_STANDARD.encode(content).as_bytes(), out);
+        return Ok(());
+    };
+    let (open, close) = if number == 5 { (b'[', b']') } else { (b'{', b'}') };
+    out.push(open);
+    // Several of one kind are one.
+    for (_, list) in lists.iter().filter(|(of, _)| *of == number) {
+        for (_, element) in messages(list, |field| field.wire_type == WIRE_LEN && field.number == 1)? {
+            if out.last() != Some(&open) {
+                out.push(b',');
+            }
+            if number == 5 {
+                put_json(element, depth + 1, out)?;
+                continue;
+            }
+            let of_pair =
+                |number| messages(element, |field| field.wire_type == WIRE_LEN && field.number == number);
+            put_json_text(of_pair(1)?.last().map_or(&[], |(_, key)| key), out);
+            out.push(b':');
+            put_json(
+                &of_pair(2)?.iter().flat_map(|(_, part)| *part).copied().collect::<Vec<_>>(),
+                depth + 1,
+                out,
+            )?;
+        }
+    }
+    out.push(close);
+    Ok(())
+}
+
+/// The fields of a message that are wanted, by number and content.
+fn messages(content: &[u8], is_wanted: impl Fn(&wire::Part) -> bool) -> Result<Vec<(u32, &[u8])>, Malformed> {
+    let mut found = Vec::new();
+    for field in Fields::of(content) {
+        let field = field?;
+        if is_wanted(&field) {
+            found.push((field.number, &content[field.content]));
+        }
+    }
+    Ok(found)
+}
+
+fn put_json_text(text: &[u8], out: &mut Vec<u8>) {
+    let text = serde_json::Value::String(String::from_utf8_lossy(text).into_owned());
+    out.extend(text.to_string().bytes());
+}
+
+/// About how many bytes a value takes.
+pub(super) fn bytes_in(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) | Value::Encoded(bytes) => bytes.len(),
+        _ => 8,
+    }
 }
 
 /// Appends the content of an `AnyValue`.
@@ -237,7 +332,7 @@ pub(super) fn ready_field(store: &mut Store, kind: Holds, value: &Value) -> Resu
             out.extend(id.ok_or(id_wanted(length))?);
             wire::WIRE_LEN
         }
-        (Holds::Varint, Value::Int(int)) if u32::try_from(*int).is_ok_and(|int| int <= i32::MAX as u32) => {
+        (Holds::Varint(max), Value::Int(int)) if (0..=i64::from(max)).contains(int) => {
             put_varint(out, *int as u64);
             0
         }
@@ -245,9 +340,8 @@ pub(super) fn ready_field(store: &mut Store, kind: Holds, value: &Value) -> Resu
             out.extend(int.to_le_bytes());
             1
         }
-        (Holds::Fixed32, Value::Int(int)) => {
-            let int = u32::try_from(*int).map_err(|_| "an integer of 32 bits, not below 0")?;
-            out.extend(int.to_le_bytes());
+        (Holds::Fixed32, Value::Int(int)) if u32::try_from(*int).is_ok() => {
+            out.extend((*int as u32).to_le_bytes());
             5
         }
         (Holds::Number { .. }, Value::Int(int)) => {
@@ -261,9 +355,11 @@ pub(super) fn ready_field(store: &mut Store, kind: Holds, value: &Value) -> Resu
         }
         (Holds::Text, _) => return Err("a text"),
         (Holds::Id(length), _) => return Err(id_wanted(length)),
-        (Holds::Varint, _) => return Err("an integer of 31 bits, not below 0"),
+        (Holds::Varint(u32::MAX) | Holds::Fixed32, _) => {
+            return Err("an integer of 32 bits, not below 0");
+        }
+        (Holds::Varint(_), _) => return Err("an integer of 31 bits, not below 0"),
         (Holds::Fixed64, _) => return Err("an integer, not below 0"),
-        (Holds::Fixed32, _) => return Err("an integer of 32 bits, not below 0"),
         (Holds::Number { .. }, _) => return Err("an integer or a double"),
     };
     Ok(Ready { wire_type, content: store.since(start), is_double })

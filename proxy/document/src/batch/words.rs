@@ -323,7 +323,8 @@ pub struct Routed {
     pub records: u64,
 }
 
-/// Why an operation was not done. The batch is as it was before.
+/// Why an operation was not done. After [`EditError::BadArgument`] and [`EditError::Unsupported`] the batch
+/// is as it was before it; after the others the turn can only be undone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
     /// An index, a level, a pattern or a value that cannot be.
@@ -355,6 +356,12 @@ pub enum Exhausted {
     /// Time.
     #[error("the call takes too long")]
     Time,
+}
+
+impl From<Exhausted> for EditError {
+    fn from(limit: Exhausted) -> Self {
+        EditError::Exhausted(limit)
+    }
 }
 
 pub(super) fn bad(what: impl Into<String>) -> EditError {
