@@ -140,7 +140,9 @@ impl Full {
         let key = self.text(self.selection.places.attribute_keys);
         let attributes =
             at.attributes.map(|(only, except)| (only || name == "hot ", except || name == "cold "));
-        let value = self.any_value(At { attributes, ..at });
+        // In a body too, what is below an excepted key is not looked into.
+        let in_body = at.in_body && !(self.selection.except && name == "cold ");
+        let value = self.any_value(At { attributes, in_body, ..at });
         let mut out = Vec::new();
         put_bytes(&mut out, 1, &[name.as_bytes(), &key?].concat());
         put_bytes(&mut out, 2, &value?);
