@@ -169,6 +169,7 @@ impl Script<'_> {
             integers: bits & 4 != 0,
             bodies: bits & 8 != 0,
             names: bits & 16 != 0,
+            versions: bits & 64 != 0,
             texts: bits & 32 != 0,
         }
     }
