@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::fmt::Write;
 use tollgate::{
     otlp::{self, Chunks, Signal},
-    plugin::Transformed,
+    plugin::{DEFAULT_DESTINATION, Transformed},
 };
 
 /// The records of a batch that go the same way, and which that is: empty for the tenant's own upstream. No
@@ -28,14 +28,11 @@ pub(super) fn parts(signal: Signal, after: &Transformed) -> anyhow::Result<Vec<P
     let own = after.batch.as_ref().map(|batch| (String::new(), batch.message()));
     let routed = after.routed.iter().map(|routed| {
         let destination = routed.destinations.join(", ");
-        (if destination == DEFAULT { String::new() } else { destination }, routed.message.clone())
+        (if destination == DEFAULT_DESTINATION { String::new() } else { destination }, routed.message.clone())
     });
     let part = |(destination, batch)| Ok(Part { destination, batch: to_json(signal, &batch)? });
     own.into_iter().chain(routed).map(part).collect()
 }
-
-/// What plugins call the tenant's own upstream.
-pub(super) const DEFAULT: &str = "default";
 
 /// How a difference is shown.
 #[derive(Clone, Copy)]
@@ -114,7 +111,8 @@ impl Writer {
         let is_split = groups.len() > 1;
         for (destinations, lines) in groups {
             let is_usual = destinations.iter().all(|destination| destination.is_empty());
-            let named = destinations.iter().map(|name| if name.is_empty() { DEFAULT } else { name });
+            let named =
+                destinations.iter().map(|name| if name.is_empty() { DEFAULT_DESTINATION } else { name });
             let whither = match is_split || (row.is_record && !is_usual) {
                 true => format!("→ {}", named.collect::<Vec<_>>().join(", ")),
                 false => String::new(),

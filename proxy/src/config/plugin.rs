@@ -7,7 +7,7 @@ use super::{
     section::unknown,
     source::Place,
 };
-use crate::plugin::{BuildError, BuildProblem};
+use crate::plugin::{BuildError, BuildProblem, DEFAULT_DESTINATION};
 use serde_json::Value as Json;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -78,7 +78,7 @@ pub(super) fn locate(
             }
         }
         BuildProblem::Destination { name, known } => {
-            let known: Vec<&str> = known.iter().map(String::as_str).chain(["default"]).collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).chain([DEFAULT_DESTINATION]).collect();
             let title = format!("unknown destination `{name}` of plugin `{plugin}`");
             unknown(name, used, "destination", &known)
                 .titled(title)

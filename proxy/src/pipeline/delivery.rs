@@ -11,7 +11,7 @@ use crate::{
     admission::{self, Share},
     exporter::{self, Export, Outcome, Status},
     otlp::{Chunks, Compression, Encoding, PartialSuccess, Protocol, Refusal, Signal},
-    plugin::Transformed,
+    plugin::{DEFAULT_DESTINATION, Transformed},
     telemetry::events,
 };
 use futures_util::future::join_all;
@@ -65,12 +65,12 @@ impl<'a> Delivery<'a> {
         let own = batch.map(|batch| {
             let wire = (is_whole && !batch.is_changed()).then_some(wire);
             let records = batch.records();
-            Part { upstream, message: batch.message(), encoding: Encoding::Protobuf, records, wire }
+            Part { upstream, message: batch.into_message(), encoding: Encoding::Protobuf, records, wire }
         });
         let mut delivery = Self { signal, came: (came, compression), own, others: Vec::new() };
         for part in routed {
             let upstreams = part.destinations.iter().map(|name| match &**name {
-                DEFAULT => Some(upstream),
+                DEFAULT_DESTINATION => Some(upstream),
                 name => tenant.routes.get(name).map(|upstream| &**upstream),
             });
             // The host lets a plugin name nothing else; nothing may be lost by a mistake of ours.
@@ -127,9 +127,6 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// What plugins call the tenant's own upstream.
-const DEFAULT: &str = "default";
-
 impl<'a> Part<'a> {
     fn pack(
         self,
@@ -154,9 +151,14 @@ impl<'a> Part<'a> {
                     intake.keep(translated.len() as u64)?;
                     translated
                 };
-                // What was inflated is not kept while the upstream takes its time.
-                let compressed = exporter::compress(compression, &message.to_bytes());
-                compressed.map_err(|error| Refusal::Malformed(error.to_string()))?.into()
+                match compression {
+                    // In the pieces that it is in: no copy only to join them.
+                    Compression::Identity => message,
+                    // What was inflated is not kept while the upstream takes its time.
+                    _ => exporter::compress(compression, &message.to_bytes())
+                        .map_err(|error| Refusal::Malformed(error.to_string()))?
+                        .into(),
+                }
             }
         };
         upstream.check_size(body.len() as u64)?;

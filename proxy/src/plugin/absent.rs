@@ -6,8 +6,6 @@ use super::{
 use crate::telemetry::metrics::PluginMetrics;
 use std::{convert::Infallible, sync::Arc, time::Instant};
 
-pub(super) const DEFAULT_DESTINATION: &str = "default";
-
 /// Loads nothing.
 pub(super) struct Engine;
 

@@ -1,9 +1,9 @@
 //! A tenant's plugins in order: what becomes of a batch, and where that is found out.
 
 use super::{
-    Cause, Component, Config, FailureKind, Host, LoadError, OnFailure, Registration,
+    Cause, Component, Config, DEFAULT_DESTINATION, FailureKind, Host, LoadError, OnFailure, Registration,
     document::{Batch, EditError, Exhausted},
-    engine::{DEFAULT_DESTINATION, Instance, Role, Stopped, Until, Verdict},
+    engine::{Instance, Role, Stopped, Until, Verdict},
     pool::Full,
 };
 use crate::{

@@ -38,6 +38,9 @@ use std::{
 };
 use tollgate_document::batch as document;
 
+/// The destination that every plugin has: the tenant's own upstream.
+pub const DEFAULT_DESTINATION: &str = "default";
+
 /// A plugin as a tenant uses it.
 #[derive(Clone)]
 pub struct Config {

@@ -51,7 +51,7 @@ pub struct Batch {
     signal: Signal,
     store: Store,
     tables: Tables,
-    /// Rows below the records, as far as they were asked for, and since when: [`Batch::edit`] moves them.
+    /// Rows below the records, as far as they were asked for since a record last moved.
     below: [Option<Vec<Row>>; 3],
     /// Operations on the rows of one level that are still to be done.
     pending: Option<Pending>,
@@ -1218,13 +1218,7 @@ impl Batch {
         for row in 0..self.tables.records.len() as u32 {
             let entry = self.tables.records[row as usize];
             self.turn.clock.row(entry.content().len())?;
-            let data = match entry.variant {
-                Variant::Plain => 5,
-                Variant::Histogram => 9,
-                Variant::ExponentialHistogram => 10,
-                Variant::Summary => 11,
-            };
-            let point = || metric.and_then(|metric| metric.below(data)?.below(1));
+            let point = || metric.and_then(|metric| metric.below(entry.variant.metric_data())?.below(1));
             let Some(message) = record.or_else(point) else { continue };
             if let Some(content) = change(message, self.store.bytes(entry.content()), &[])? {
                 self.put_record(row, &entry, &content);

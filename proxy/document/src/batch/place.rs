@@ -26,6 +26,16 @@ impl Variant {
             _ => Variant::Plain,
         }
     }
+
+    /// A field of a metric that has such data points.
+    pub(super) fn metric_data(self) -> u32 {
+        match self {
+            Variant::Plain => 5,
+            Variant::Histogram => 9,
+            Variant::ExponentialHistogram => 10,
+            Variant::Summary => 11,
+        }
+    }
 }
 
 /// How the message of a level is built.

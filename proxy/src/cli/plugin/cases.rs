@@ -19,7 +19,7 @@ use std::{
 use tollgate::{
     config::{Alone, Environment},
     otlp::Chunks,
-    plugin::{Failure, Host, Transformed},
+    plugin::{DEFAULT_DESTINATION, Failure, Host, Transformed},
 };
 
 /// What makes a folder one of cases.
@@ -245,7 +245,7 @@ fn leaving(transformed: &Transformed) -> Vec<(String, Chunks)> {
     let mut leaving = vec![(OWN.to_owned(), own)];
     for routed in &transformed.routed {
         for destination in &routed.destinations {
-            let destination = if &**destination == diff::DEFAULT { OWN } else { destination };
+            let destination = if &**destination == DEFAULT_DESTINATION { OWN } else { destination };
             match leaving.iter_mut().find(|(known, _)| known == destination) {
                 Some((_, message)) => routed.message.pieces().for_each(|piece| message.push(piece.clone())),
                 None => leaving.push((destination.to_owned(), routed.message.clone())),

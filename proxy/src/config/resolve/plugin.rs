@@ -11,7 +11,7 @@ use crate::{
         source::{Node, Value},
         tree::Tree,
     },
-    plugin::{self, Builtin, Limits, OnFailure, Source},
+    plugin::{self, Builtin, DEFAULT_DESTINATION, Limits, OnFailure, Source},
 };
 use serde_json::{Map, Value as Json, json};
 use std::{
@@ -232,7 +232,7 @@ pub const ALIAS: Parsed<String> = Parsed {
     wanted: "a name for plugins to send to",
     parse: |text| {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if text == "default" {
+        if text == DEFAULT_DESTINATION {
             Err(Fault::new("`default` is taken").label("it always is the tenant's own upstream"))
         } else if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
             Err(Fault::new("this name cannot be used").label("1 to 64 letters, digits, `.`, `_` or `-`"))

@@ -4,7 +4,10 @@
 //! panics, since a panic would unwind through the guest.
 
 use super::state::{Phase, State, Stop};
-use crate::plugin::document::{self, Batch, EditError};
+use crate::plugin::{
+    DEFAULT_DESTINATION,
+    document::{self, Batch, EditError},
+};
 use wasmtime::component::{HasSelf, Linker};
 
 mod bindings {
@@ -437,12 +440,12 @@ impl batch::Host for State {
             return Err(Refusal::bad_argument("no destination: what should go nowhere is discarded"));
         }
         for destination in &destinations {
-            if destination != super::DEFAULT_DESTINATION && !self.destinations.contains(destination) {
+            if destination != DEFAULT_DESTINATION && !self.destinations.contains(destination) {
                 let known = self.destinations.iter().map(|known| format!(", `{known}`"));
                 return Err(Refusal::bad_argument(format!(
                     "`{}` is no destination that the plugin registered; there are: `{}`{}",
                     crate::telemetry::events::printable(destination.as_bytes(), 64),
-                    super::DEFAULT_DESTINATION,
+                    DEFAULT_DESTINATION,
                     known.collect::<String>(),
                 )));
             }

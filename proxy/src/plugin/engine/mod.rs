@@ -34,9 +34,6 @@ use wasmtime::{
     component::{Component as Compiled, Linker},
 };
 
-/// The destination that every plugin has: the tenant's own upstream.
-pub(super) const DEFAULT_DESTINATION: &str = "default";
-
 /// The compiler, the memory of all instances and the clock by which they are stopped.
 pub(super) struct Engine {
     engine: wasmtime::Engine,
