@@ -431,7 +431,8 @@ pub mod tollgate {
             /// match too. A match without the group is an exception, and is passed over: there is no look-around in
             /// these expressions, and `v\d+\.\d+|(?<secret>\d+\.\d+)` finds 1.2, but not in v1.2.
             pub type Pattern = u32;
-            /// What a match must satisfy beside the expression.
+            /// What a match must satisfy beside the expression. One of more than 128 bytes satisfies none but
+            /// `none`.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Check {
@@ -3723,6 +3724,7 @@ pub mod tollgate {
             #[allow(unused_unsafe, clippy::all)]
             /// Replaces the cells by their hash: 64 hexadecimal digits of SHA-256, or with a key, as
             /// `action.hash` says. Texts and bytes are hashed as they are, other values as their JSON.
+            /// A field that can hold no text is `unsupported`.
             #[allow(async_fn_in_trait)]
             pub fn hash(
                 column: &Column,
@@ -4398,8 +4400,9 @@ pub mod tollgate {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Replaces matches of patterns in all the texts of the batch. Where several match the same bytes,
-            /// the pattern that stands first in the list has them. Gives how many matches each had.
+            /// Replaces matches of patterns in all the texts of the batch: one redaction after the other, each on
+            /// what those before it left. What an action wrote is not matched again. Gives how many matches each
+            /// had.
             #[allow(async_fn_in_trait)]
             pub fn redact(
                 redactions: &[Redaction],
@@ -5706,8 +5709,8 @@ pub mod tollgate {
             #[allow(unused_unsafe, clippy::all)]
             /// Sends rows, with all that is below them, to these destinations instead of the tenant's own
             /// upstream; plugins after this one do not see them. The last call counts. A destination is a name
-            /// that `registration` gave, or "default", the tenant's own upstream. Events, links and exemplars
-            /// cannot be routed.
+            /// that `registration` gave, or "default", the tenant's own upstream. There may be 256 different
+            /// lists of destinations in a call. Events, links and exemplars cannot be routed.
             #[allow(async_fn_in_trait)]
             pub fn route(
                 level: Level,
