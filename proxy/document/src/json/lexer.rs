@@ -510,8 +510,9 @@ mod tests {
             }
         }
 
+        // But for lone surrogates, which it refuses: no escape here is one.
         #[test]
-        fn serde_json_takes_the_same(text in r#"(\{|\}|\[|\]|,|:|"a"|"\\u[0-9a-f]{4}|"|\\|-?[0-9]{1,3}|\.|e|[+]|true|null| |\n|é){0,12}"#) {
+        fn serde_json_takes_the_same(text in r#"(\{|\}|\[|\]|,|:|"a"|"\\u[0-9a-cef][0-9a-f]{3}|"|\\|-?[0-9]{1,3}|\.|e|[+]|true|null| |\n|é){0,12}"#) {
             let value = serde_json::from_str::<serde_json::Value>(&text);
             let is_out_of_range = value.as_ref().is_err_and(|error| error.to_string().contains("out of range"));
             prop_assert!(is_out_of_range || is_json(&text) == value.is_ok(), "{}", text);
