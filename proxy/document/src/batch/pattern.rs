@@ -71,7 +71,7 @@ impl Pattern {
             (Check::None, _) | (_, Some(_)) => None,
             _ => Some(build(config.clone().match_kind(MatchKind::All))?),
         };
-        let needs = Needs::of(&hir, config);
+        let needs = Needs::of(&hir, check, config);
         Ok(Self(Arc::new(Inner { expression: expression.to_owned(), regex, longest, check, secret, needs })))
     }
 
@@ -203,15 +203,9 @@ impl Pattern {
             return self.0.check.holds(&text[found.clone()]).then_some(found.end);
         }
         let start = found.start;
-        let mut until = text.len().min(start + CHECKED_MAX);
-        loop {
-            let input = Input::new(text).range(start..until).anchored(Anchored::Yes);
-            let end = longest.find(input)?.end();
-            if self.0.check.holds(&text[start..end]) {
-                return Some(end);
-            }
-            until = end.checked_sub(1).filter(|until| *until >= start + length_min)?;
-        }
+        let until = text.len().min(start + CHECKED_MAX);
+        longer_first(longest, text, start..until, *length_min)
+            .find(|end| self.0.check.holds(&text[start..*end]))
     }
 
     /// The groups of the first match.
@@ -322,6 +316,8 @@ struct Needs {
     core: Option<Regex>,
     /// Whether it is sooner looked for in runs of the class than in everything.
     is_in_runs: bool,
+    /// What a match of the core must satisfy.
+    check: Check,
 }
 
 /// Shorter runs are in every record.
@@ -332,7 +328,7 @@ const RARITY_MIN: u32 = 4;
 const ASCII_MAX: usize = 72;
 
 impl Needs {
-    fn of(hir: &Hir, config: meta::Config) -> Self {
+    fn of(hir: &Hir, check: Check, config: meta::Config) -> Self {
         // Of a pattern that means a group, only matches that have it count.
         let meant = group(hir, SECRET).unwrap_or(hir);
         let mut class = Box::new([false; 256]);
@@ -349,6 +345,9 @@ impl Needs {
         let core = without_looks(core);
         let is_rare = literal.as_deref().is_some_and(|bytes| rarity(bytes) >= RARITY_MIN);
         let is_in_runs = is_narrow && !is_rare && !begins_with_few(&core);
+        // A check is on what is meant; and in a run every match is tried, so each must be found.
+        let check = if is_in_runs && !is_around { check } else { Check::None };
+        let config = if check == Check::None { config } else { config.match_kind(MatchKind::All) };
         let core = Regex::builder().configure(config).build_from_hir(&core);
         Self {
             literal: literal.map(|bytes| memchr::memmem::Finder::new(&bytes).into_owned()),
@@ -357,6 +356,7 @@ impl Needs {
             first,
             core: core.ok(),
             is_in_runs,
+            check,
         }
     }
 
@@ -380,11 +380,40 @@ impl Needs {
         match (&self.core, &self.class) {
             (None, _) => true,
             (Some(core), Some(class)) if self.is_in_runs => {
-                any_run(bytes, class, self.length_min, |run| core.is_match(run))
+                any_run(bytes, class, self.length_min, |run| self.is_met_by_run(core, run))
             }
             (Some(core), _) => core.is_match(bytes),
         }
     }
+
+    /// Whether there is a match in a run that satisfies the check: nine of ten numbers that look like a
+    /// card's do not.
+    fn is_met_by_run(&self, core: &Regex, run: &[u8]) -> bool {
+        if self.check == Check::None || run.len() > CHECKED_MAX {
+            return core.is_match(run);
+        }
+        (0..=run.len() - self.length_min).any(|start| {
+            let ends = || longer_first(core, run, start..run.len(), self.length_min);
+            self.first[usize::from(run[start])] && ends().any(|end| self.check.holds(&run[start..end]))
+        })
+    }
+}
+
+/// Where the matches end that begin where a range does and end in it, the longest first. `longest` finds the
+/// longest of those that begin at the same byte.
+fn longer_first<'t>(
+    longest: &'t Regex,
+    text: &'t [u8],
+    range: Range<usize>,
+    length_min: usize,
+) -> impl Iterator<Item = usize> {
+    let mut until = Some(range.end);
+    std::iter::from_fn(move || {
+        let input = Input::new(text).range(range.start..until?).anchored(Anchored::Yes);
+        let end = longest.find(input)?.end();
+        until = end.checked_sub(1).filter(|until| *until >= range.start + length_min);
+        Some(end)
+    })
 }
 
 /// Whether every match begins with one of a few texts, which are looked for at once.
@@ -543,6 +572,10 @@ mod tests {
         assert!(!card.may_match(b"2026-11-21T17:28:03.123456789Z took 1234567 ns, 1-2-3"));
         let any = pattern("a|b", Check::None);
         assert!(any.may_match(b"whatever"));
+        let issued = pattern(r"(?:^|[^0-9])(?<secret>4\d{12}|4\d{15})(?:$|[^0-9])", Check::Luhn);
+        assert!(issued.may_match_within(b"\x104111111111111111\x10"));
+        assert!(issued.may_match_within(b"04111111111111111"), "the length of a text may look like a digit");
+        assert!(!issued.may_match_within(b"\x104111111111111112\x10"));
     }
 
     #[test]
@@ -642,6 +675,23 @@ mod tests {
         ) {
             let found = pattern(expression, Check::Luhn).find_at(&text, 0);
             prop_assert_eq!(found, first_checked(expression, Check::Luhn, &text));
+        }
+
+        #[test]
+        fn what_passes_its_check_is_seen_from_afar(
+            text in prop::collection::vec(prop::sample::select(&b"0123456789 -x"[..]), 0..60),
+            expression in prop::sample::select(&[
+                r"\b\d{7,9}\b",
+                r"(?:^|[^0-9])(?<secret>\d{8}|[1-4]\d{9})(?:$|[^0-9])",
+                r"(?:\d[ -]?){6,9}\d",
+                r"x\d{3}(?<secret>\d{6,8}?)",
+            ][..]),
+            around in any::<[Vec<u8>; 2]>(),
+        ) {
+            let searched = pattern(expression, Check::Luhn);
+            let [before, after] = around;
+            let is_seen = searched.may_match_within(&[&before, &text[..], &after].concat());
+            prop_assert!(is_seen || searched.find_at(&text, 0).is_none());
         }
 
         #[test]
