@@ -5,6 +5,7 @@
 #![cfg(feature = "wasm")]
 
 mod languages;
+mod properties;
 
 use super::*;
 use crate::{

@@ -109,13 +109,12 @@ impl<'b> Encoder<'b> {
     pub(super) fn plan(mut self) -> Plan {
         let whole = Span { start: 0, end: self.store.base().len() as u32 };
         let mut bytes = 0;
-        // What else is in the request stays with what stays.
-        let others = self.fate == Fate::Stay;
         for field in Fields::of(self.store.bytes(whole)).map_while(Result::ok) {
             if field.number == 1 && field.wire_type == WIRE_LEN {
                 let row = self.take(Level::Resource);
                 bytes += self.container(Level::Resource, 1, row);
-            } else if others && !self.tables.known_only {
+            } else if !self.tables.known_only {
+                // What is new in the request is about all that is in it, as what is new in a resource is.
                 bytes += self.copy(span(0, &field.whole));
             }
         }

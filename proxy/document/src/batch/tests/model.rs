@@ -285,9 +285,6 @@ impl Model {
     pub(super) fn part(&self, leaves: &Leaves) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         let mut rows = 0;
-        // What else is in the request stays with what stays, or goes along where all of it goes.
-        let mut all = self.rows[..=Level::Record as usize].iter().flatten();
-        let others = *leaves == Leaves::No || all.all(|row| row.leaves == *leaves);
         for item in &self.request {
             match item {
                 Item::Row(level, row) => {
@@ -295,8 +292,9 @@ impl Model {
                     rows += usize::from(put.is_some());
                     out.extend(put.unwrap_or_default());
                 }
-                Item::Field(field) if others && !self.known_only => out.extend(&field.raw),
-                _ => {}
+                Item::Field(field) if !self.known_only => out.extend(&field.raw),
+                Item::Field(_) => {}
+                Item::Data { .. } => unreachable!(),
             }
         }
         (rows > 0 || *leaves == Leaves::No).then_some(out)
