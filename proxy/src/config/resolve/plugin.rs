@@ -50,7 +50,7 @@ impl Use {
 
 /// Where compiled components are kept.
 pub fn cache(s: &mut Section) -> Option<PathBuf> {
-    let doc = "The folder for compiled plugins, which saves their compilation at the next start; `false`: none. Default: `$CACHE_DIRECTORY` as systemd sets it, else `$XDG_CACHE_HOME/tollgate`, else `~/.cache/tollgate`. Read at the start only.";
+    let doc = "The folder for compiled plugins, which saves their compilation at the next start, at most 1 GiB of them; `false`: none. Default: `$CACHE_DIRECTORY` as systemd sets it, else `$XDG_CACHE_HOME/tollgate`, else `~/.cache/tollgate`. Read at the start only.";
     match s.optional("plugin_cache", doc, Cache) {
         Some(cache) => cache.value,
         None => usual_cache(&|name| s.variable(name)),

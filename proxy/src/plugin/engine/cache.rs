@@ -6,12 +6,14 @@
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
 use std::{
+    ffi::OsStr,
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
     hash::{Hash, Hasher},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    time::SystemTime,
 };
 
 /// A digest of a component's bytes.
@@ -32,8 +34,14 @@ pub(super) struct Cache {
     folder: PathBuf,
     /// Of the engine's settings and its version.
     engine: Digest,
+    /// How many bytes its files may take.
+    bytes_max: u64,
     has_warned: AtomicBool,
 }
+
+/// Twenty of the largest, which interpreters in components are; each change of a plugin or of Tollgate makes
+/// another file, so the ones longest unused make room.
+const BYTES_MAX: u64 = 1 << 30;
 
 /// What a file begins with: this, then the digest of all that follows, then the key, then the code.
 const MAGIC: &[u8; 16] = b"tollgate-cwasm 1";
@@ -48,6 +56,7 @@ impl Cache {
         Self {
             folder: folder.to_owned(),
             engine: bytes_of(settings.0.finish()),
+            bytes_max: BYTES_MAX,
             has_warned: AtomicBool::new(false),
         }
     }
@@ -106,6 +115,8 @@ impl Cache {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is damaged"));
         }
         bytes.drain(..HEADER_BYTES);
+        // It is in use, so others make room before it does.
+        let _may_be_read_only = file.set_modified(SystemTime::now());
         Ok(bytes)
     }
 
@@ -115,6 +126,7 @@ impl Cache {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         check_ours(&fs::symlink_metadata(&self.folder)?, "the folder")?;
+        self.make_room((HEADER_BYTES + code.len()) as u64)?;
         let path = self.path(key);
         let draft = path.with_extension(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed)));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
@@ -125,12 +137,41 @@ impl Cache {
         written
     }
 
+    /// Removes files that were longest unused, until there is room for so many bytes.
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            // Another process may have removed it.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if is_ours(&entry.file_name()) {
+                files.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
+        }
+        files.sort_unstable();
+        let mut taken = bytes + files.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
+        for (_, bytes, path) in files {
+            if taken <= self.bytes_max {
+                break;
+            }
+            let _is_gone = fs::remove_file(path);
+            taken -= bytes;
+        }
+        Ok(())
+    }
+
     /// Once: every plugin would have the same reason.
     fn warn(&self, what: &'static str, error: &io::Error) {
         if !self.has_warned.swap(true, Relaxed) {
             crate::telemetry::events::plugin_cache_unusable(&self.folder, what, error);
         }
     }
+}
+
+/// Whether a file's name is one that this cache gives, or gives to drafts.
+fn is_ours(name: &OsStr) -> bool {
+    let key = Path::new(name).file_stem().map(OsStr::as_encoded_bytes);
+    key.is_some_and(|key| key.len() == 2 * SHA256_OUTPUT_LEN && key.iter().all(u8::is_ascii_hexdigit))
 }
 
 fn fill(mut file: File, key: &Digest, code: &[u8]) -> io::Result<()> {

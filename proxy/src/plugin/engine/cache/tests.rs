@@ -1,5 +1,5 @@
 use super::*;
-use std::{env, os::unix::fs::PermissionsExt, sync::LazyLock, thread};
+use std::{env, os::unix::fs::PermissionsExt, sync::LazyLock, thread, time::Duration};
 
 static ENGINE: LazyLock<wasmtime::Engine> = LazyLock::new(wasmtime::Engine::default);
 const COMPONENT: Digest = [7; 32];
@@ -95,6 +95,32 @@ fn a_folder_that_cannot_be_written_costs_nothing_but_time() {
     cache.keep(&COMPONENT, CODE);
     assert_eq!(cache.load(&COMPONENT), None);
     fs::remove_file(&folder).unwrap();
+}
+
+#[test]
+fn what_was_longest_unused_makes_room() {
+    let (mut cache, path) = filled("room");
+    let bytes = path.metadata().unwrap().len();
+    cache.bytes_max = 3 * bytes;
+    let [second, third, fourth] = [[8; 32], [9; 32], [10; 32]];
+    let made = |component: &Digest, seconds| {
+        let file = File::open(cache.path(&cache.key(component))).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+    };
+    cache.keep(&second, CODE);
+    cache.keep(&third, CODE);
+    fs::write(cache.folder.join("somebody's.cwasm"), vec![0; 10_000]).unwrap();
+    for (seconds, component) in [(1, &COMPONENT), (2, &second), (3, &third)] {
+        made(component, seconds);
+    }
+    assert!(cache.load(&COMPONENT).is_some(), "the oldest, and in use");
+    cache.keep(&fourth, CODE);
+    assert_eq!(cache.load(&second), None);
+    for kept in [&COMPONENT, &third, &fourth] {
+        assert!(cache.load(kept).is_some());
+    }
+    assert!(cache.folder.join("somebody's.cwasm").exists());
+    fs::remove_dir_all(&cache.folder).unwrap();
 }
 
 #[test]
