@@ -248,14 +248,20 @@ impl Chain {
     async fn go_on_in_pool(&self, mut journey: Journey) -> Result<Journey, Failure> {
         let (answer, answered) = oneshot::channel();
         let parts = self.0.clone();
+        let plugin = &self.0.plugins[journey.next];
+        let waiting = plugin.metrics.wait();
         let work = move || {
+            drop(waiting);
             if answer.is_closed() {
                 return; // whoever waited went away
             }
             let result = parts.advance(&mut journey, None).map(|_| journey);
             let _went_away = answer.send(result);
         };
-        let busy = || Failure::Busy { retry_after: RETRY_AFTER };
+        let busy = || {
+            plugin.metrics.was_busy();
+            Failure::Busy { retry_after: RETRY_AFTER }
+        };
         self.0.host.0.pool.submit(&self.0.tenant, work).map_err(|Full| busy())?;
         answered.await.unwrap_or_else(|_| Err(busy()))
     }

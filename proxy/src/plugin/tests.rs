@@ -419,6 +419,7 @@ async fn giant_strings_are_not_taken() {
     for action in ["hand over a giant string", "hand over a giant list"] {
         let cause = fails_with(Config { limits: limits.clone(), ..plugin(action) }).await;
         assert_eq!(cause.kind, FailureKind::Limit, "{action}: {}", cause.text);
+        assert_eq!(cause.text, "it handed over more at once than it may write (limits.edit_bytes)");
     }
 }
 
@@ -711,6 +712,8 @@ async fn a_slow_plugin_of_one_tenant_delays_nobody_else() {
         full += 1;
     }
     assert!((20 - 4 - 2..=20 - 4).contains(&full), "its queue holds four, and up to two run: {full}");
+    assert_eq!(scene.metric("calls_total", ",outcome=\"busy\""), f64::from(full));
+    assert!((2.0..=4.0).contains(&scene.metric("calls_waiting", "")));
 }
 
 #[test]

@@ -364,6 +364,17 @@ impl PluginMetrics {
         self.series.seconds.here().observe(micros(took));
     }
 
+    /// Counts a call that was refused, since too many waited.
+    pub fn was_busy(&self) {
+        self.series.calls.add("busy");
+    }
+
+    /// A call waits for a thread, until what this gives is dropped.
+    pub fn wait(&self) -> WaitingCall {
+        self.series.waiting.fetch_add(1, Relaxed);
+        WaitingCall(self.series.clone())
+    }
+
     /// Counts a failure of a kind that the code names.
     pub fn failed(&self, kind: &'static str) {
         self.series.failures.add(kind);
@@ -408,9 +419,19 @@ impl PluginMetrics {
     }
 }
 
+/// A call of a plugin that waits for a thread.
+pub struct WaitingCall(Arc<PluginSeries>);
+
+impl Drop for WaitingCall {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
 #[derive(Default)]
 struct PluginSeries {
     calls: Tally<&'static str>,
+    waiting: AtomicU64,
     failures: Tally<&'static str>,
     seconds: Sharded<Histogram>,
     records: Sharded<[AtomicU64; 3]>,
@@ -427,6 +448,7 @@ impl PluginSeries {
         for (outcome, count) in self.calls.counts() {
             out.put(Metric::PluginCalls, &[plugin, tenant, ("outcome", outcome)], count as f64);
         }
+        out.put(Metric::PluginCallsWaiting, &labels, self.waiting.load(Relaxed) as f64);
         for (kind, count) in self.failures.counts() {
             out.put(Metric::PluginFailures, &[plugin, tenant, ("kind", kind)], count as f64);
         }

@@ -139,6 +139,8 @@ table! {
     "Plugins" {
         PluginCalls = Counter "tollgate_plugin_calls_total" ["plugin", "tenant", "outcome"]
             "Calls of a plugin, each for a batch.";
+        PluginCallsWaiting = Gauge "tollgate_plugin_calls_waiting" ["plugin", "tenant"]
+            "Batches that wait for a thread to go on with this plugin, since they are large or it is slow.";
         PluginFailures = Counter "tollgate_plugin_failures_total" ["plugin", "tenant", "kind"]
             "Calls that failed.";
         PluginSeconds = Histogram "tollgate_plugin_seconds" ["plugin", "tenant"]
@@ -194,7 +196,7 @@ pub(super) const LABELS: &[(&str, &str)] = &[
          answer), `timeout`, `cancelled` (the sender went away first). Of a call of a plugin: `forwarded`, `rejected` \
          (the plugin refuses the batch), `malformed` (the batch is broken where nobody looked before), `failed` (so the batch was refused), `passed` (it failed, and the batch \
          went on without it), `moved` (it took too long for the thread of the request, and was begun again \
-         elsewhere)",
+         elsewhere), `busy` (as many of the tenant's batches waited for a thread as may: the sender is asked to try again)",
     ),
     (
         "room",

@@ -248,6 +248,10 @@ fn a_plugin_counts_for_its_tenant_and_goes_with_it() {
     let (redact, route) = (metrics.plugin("redact", "shop"), metrics.plugin("route", "shop"));
     redact.called("forwarded", Duration::from_millis(2));
     redact.called("failed", Duration::from_secs(1));
+    redact.was_busy();
+    let waiting = [redact.wait(), redact.wait()];
+    assert_eq!(series("calls_waiting", ""), Some(2.0));
+    drop(waiting);
     redact.failed("time");
     redact.records(5, 3, 2);
     redact.log_lines_dropped(7);
@@ -259,6 +263,8 @@ fn a_plugin_counts_for_its_tenant_and_goes_with_it() {
         redact.count(counter, amount, 2);
     }
     assert_eq!(series("calls_total", ",outcome=\"forwarded\""), Some(1.0));
+    assert_eq!(series("calls_total", ",outcome=\"busy\""), Some(1.0));
+    assert_eq!(series("calls_waiting", ""), Some(0.0));
     assert_eq!(series("failures_total", ",kind=\"time\""), Some(1.0));
     assert_eq!(series("seconds_count", ""), Some(2.0));
     let records = |effect| series("records_total", &format!(",effect=\"{effect}\""));
