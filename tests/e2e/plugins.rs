@@ -501,6 +501,31 @@ fn plugins_are_compiled_ahead_of_a_start() {
 }
 
 #[test]
+fn what_redact_cannot_read_is_refused() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let redact = "component = \"builtin:redact\"\nconfig.patterns = [\"email\"]";
+    let tollgate = Tollgate::start(&with_plugin(&upstream, "", redact));
+    let profiles = || Request::post("/v1development/profiles", b"\x0a\x00".to_vec()).by_shop();
+    let answer = tollgate.send(&profiles());
+    assert_eq!(answer.status, 415, "{}", answer.text());
+    let message = answer.status_message();
+    assert!(message.contains("plugin own") && message.contains("profiles"), "{message}");
+    assert!(answer.header("retry-after").is_none(), "and not to be tried again");
+    let line = tollgate.access_line(&answer);
+    assert_eq!((&line["refused_by"], &line["reason"]), (&"plugin".into(), &"signal_refused".into()));
+    assert!(upstream.seen().is_empty());
+    let mail = Request::post("/v1/logs", logs(&[("ann@example.com", "")])).by_shop();
+    assert_eq!(tollgate.send(&mail).status, 200);
+    assert_eq!(arrived(&upstream), ["[email]"]);
+
+    // Other plugins let them pass.
+    let relabel = "component = \"builtin:relabel\"\nconfig.set = { a = \"b\" }";
+    let tollgate = Tollgate::start(&with_plugin(&upstream, "", relabel));
+    assert_eq!(tollgate.send(&profiles()).status, 200);
+    assert_eq!(upstream.last().body, b"\x0a\x00");
+}
+
+#[test]
 fn a_plugin_at_work_is_counted() {
     let scene = Scene::start();
     assert_eq!(scene.send(&[("a", ""), ("b", "archive"), ("c", "nowhere")]).status, 200);

@@ -52,7 +52,8 @@ impl Component {
         store.limiter(|state| &mut state.usage);
         store.epoch_deadline_callback(|store| store.data().tick());
         // What a guest hands over at once is copied: here is the limit on that, and on handles that it keeps.
-        store.set_hostcall_fuel(usize::try_from(role.limits.edit_bytes).unwrap_or(usize::MAX));
+        let handed_over = usize::try_from(role.limits.edit_bytes).unwrap_or(usize::MAX);
+        store.set_hostcall_fuel(handed_over.max(HANDED_OVER_MIN));
         store.set_max_component_handles(HANDLES_MAX);
         let plugin = in_turn(&mut store, Phase::Start, until, |store| image.pre.instantiate(store))?;
         role.metrics().instances_made(1);
@@ -63,6 +64,8 @@ impl Component {
     }
 }
 
+/// Bytes that a guest may hand over at once however few it may write: patterns, names, what it registers.
+const HANDED_OVER_MIN: usize = 1 << 20;
 /// What of WASI a guest may hold at once: its standard streams, and a few to wait for.
 const HANDLES_MAX: usize = 1_000;
 

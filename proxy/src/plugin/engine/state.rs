@@ -208,12 +208,12 @@ impl State {
                     None => {
                         let text =
                             error.chain().map(|error| error.to_string()).collect::<Vec<_>>().join(": ");
-                        let kind = if text.contains("fuel allocated for hostcalls") {
-                            FailureKind::Limit
+                        if text.contains("fuel allocated for hostcalls") {
+                            let text = "it handed over more at once than it may write (limits.edit_bytes)";
+                            Cause::new(FailureKind::Limit, text)
                         } else {
-                            FailureKind::Trap
-                        };
-                        Cause::new(kind, events::printable(text.as_bytes(), 512))
+                            Cause::new(FailureKind::Trap, events::printable(text.as_bytes(), 512))
+                        }
                     }
                 },
             },
