@@ -79,6 +79,7 @@ impl Lab {
             client_address: None,
             transform: Transform::None,
             tokens: 0,
+            plugins: 0,
             newcomers: 0,
             cores: None,
         })

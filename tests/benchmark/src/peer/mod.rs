@@ -83,6 +83,8 @@ pub struct Setup {
     pub client_address: Option<&'static str>,
     /// So many tenants with a bearer token each, instead of one with a password. Tollgate only.
     pub tokens: usize,
+    /// So many of these tenants have a plugin each, a component of its own. Tollgate only.
+    pub plugins: usize,
     /// So many more users with the same password, who are yet unknown to any cache. Tollgate only.
     pub newcomers: usize,
     /// The cores that it may run on.

@@ -2,7 +2,7 @@
 //! goes over a network; one thread does it all, in turns.
 
 use super::digits;
-use crate::{lab::Lab, machine, native, payload, table::Table};
+use crate::{lab::Lab, machine, measure, native, payload, table::Table};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -35,16 +35,8 @@ pub fn run(lab: &mut Lab) -> Result<()> {
     let host = Host::new(&Settings { cache: Some(lab.folder.join("plugins")), ..Settings::default() })?;
     let metrics = Metrics::new();
     let chain = |plugins: &[(Builtin, Value)]| -> Result<Chain> {
-        let plugins: Vec<Config> = plugins
-            .iter()
-            .map(|(builtin, config)| Config {
-                name: builtin.name().into(),
-                component: Source::Builtin(*builtin),
-                config: config.clone(),
-                on_failure: None,
-                limits: Limits::default(),
-            })
-            .collect();
+        let plugins: Vec<Config> =
+            plugins.iter().map(|(builtin, config)| plugin(*builtin, config.clone())).collect();
         Ok(Chain::build(&host, "bench", &plugins, &["archive"], &metrics)?)
     };
     let chains = [
@@ -111,7 +103,47 @@ pub fn run(lab: &mut Lab) -> Result<()> {
         );
         print!("{}", compare(lab, &mut works, records)?);
     }
+    let mut table = Table::new(["an idle instance", "resident"]);
+    for (builtin, config) in [relabel(), redact(), route()] {
+        let name = builtin.name().to_owned();
+        let bytes = instance_bytes(|tenant| {
+            let plugin = plugin(builtin, config.clone());
+            Ok(Chain::build(&host, &format!("tenant-{tenant}"), &[plugin], &["archive"], &metrics)?)
+        })?;
+        table.row([name, format!("{} kB", digits(bytes / 1e3))]);
+    }
+    println!("\nbeside the code that all instances share, after a batch of 100 records");
+    print!("{table}");
     Ok(())
+}
+
+/// What an instance takes that is kept, in bytes: the growth of resident memory with many of them.
+fn instance_bytes(build: impl Fn(usize) -> Result<Chain>) -> Result<f64> {
+    const INSTANCES: usize = 100;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let request = Bytes::from(payload::logs(100));
+    let start = |tenant: usize| -> Result<Chain> {
+        let chain = build(tenant)?;
+        runtime.block_on(transform(&chain, &request))?;
+        Ok(chain)
+    };
+    // What the first of them makes is shared.
+    let _shared = start(0)?;
+    let before = measure::memory(std::process::id())?.resident_bytes;
+    let chains = (1..=INSTANCES).map(start).collect::<Result<Vec<_>>>()?;
+    let after = measure::memory(std::process::id())?.resident_bytes;
+    drop(chains);
+    Ok(after.saturating_sub(before) as f64 / INSTANCES as f64)
+}
+
+fn plugin(builtin: Builtin, config: Value) -> Config {
+    Config {
+        name: builtin.name().into(),
+        component: Source::Builtin(builtin),
+        config,
+        on_failure: None,
+        limits: Limits::default(),
+    }
 }
 
 async fn transform(chain: &Chain, request: &Bytes) -> Result<usize> {

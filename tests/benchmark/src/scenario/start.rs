@@ -22,11 +22,14 @@ pub struct Options {
     /// Tenants with a bearer token each; a peer other than Tollgate is started with its one user
     #[arg(long, value_delimiter = ',', default_value = "1,1000")]
     tenants: Vec<usize>,
+    /// Tenants with a plugin each, of which every one is a component of its own; all are in the cache
+    #[arg(long, default_value_t = 50)]
+    plugins: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { times: 20, tenants: vec![1, 1000] }
+        Self { times: 20, tenants: vec![1, 1000], plugins: 50 }
     }
 }
 
@@ -36,25 +39,34 @@ pub fn run(lab: &mut Lab, options: &Options) -> Result<()> {
     let sink = Sink::start(&lab.folder)?;
     let mut rows = Vec::new();
     for peer in &peers {
-        let tenants = if peer.name() == NAMES[0] { &options.tenants[..] } else { &[0] };
-        rows.extend(tenants.iter().map(|&tenants| (peer.as_ref(), tenants, Vec::new())));
+        // Tenants, and how many of them have a plugin.
+        let mut setups = vec![(0, 0)];
+        if peer.name() == NAMES[0] {
+            setups = options.tenants.iter().map(|&tenants| (tenants, 0)).collect();
+            setups.push((options.plugins, options.plugins));
+        }
+        rows.extend(setups.into_iter().map(|setup| (peer.as_ref(), setup, Vec::new())));
     }
 
     for turn in 1..=options.times {
         eprintln!("start {turn} of {}", options.times);
-        for (peer, tenants, times_s) in &mut rows {
+        for (peer, (tenants, plugins), times_s) in &mut rows {
             machine::check_interrupt()?;
-            let running = peer::start(*peer, lab, &sink, |setup| setup.tokens = *tenants)?;
+            let running = peer::start(*peer, lab, &sink, |setup| {
+                setup.tokens = *tenants;
+                setup.plugins = *plugins;
+            })?;
             times_s.push(running.start_time.as_secs_f64());
         }
     }
 
     println!("\nFrom exec to the first answer");
-    let mut table = Table::new(["peer", "tenants", "median", "min", "max"]);
-    for (peer, tenants, times_s) in rows {
+    let mut table = Table::new(["peer", "tenants", "plugins", "median", "min", "max"]);
+    for (peer, (tenants, plugins), times_s) in rows {
         let Some(Spread { median, min, max }) = Spread::of(times_s) else { continue };
         let [median, min, max] = [median, min, max].map(|s| show(Duration::from_secs_f64(s)));
-        table.row([peer.name().to_owned(), tenants.max(1).to_string(), median, min, max]);
+        let [tenants, plugins] = [tenants.max(1), plugins].map(|count| count.to_string());
+        table.row([peer.name().to_owned(), tenants, plugins, median, min, max]);
     }
     print!("{table}");
     Ok(())
