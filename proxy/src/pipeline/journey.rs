@@ -163,6 +163,7 @@ impl<'a> Journey<'a> {
                     Failure::Rejected { plugin, .. } => format!("{plugin}:rejected"),
                     Failure::Failed { plugin, .. } => format!("{plugin}:failed"),
                     Failure::Malformed(_) => "malformed".to_owned(),
+                    Failure::Late => "late".to_owned(),
                     Failure::Busy { .. } => "busy".to_owned(),
                 };
                 WorkedOn { discarded: 0, routed: 0, notes }

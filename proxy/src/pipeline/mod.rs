@@ -333,6 +333,7 @@ impl From<plugin::Failure> for Refusal {
             plugin::Failure::Rejected { text, .. } => Refusal::PluginRejected(text),
             plugin::Failure::Failed { plugin, .. } => Refusal::PluginFailed { plugin },
             plugin::Failure::Malformed(what) => Refusal::Malformed(what),
+            plugin::Failure::Late => Refusal::Late,
             plugin::Failure::Busy { retry_after } => Refusal::PluginsBusy(retry_after),
         }
     }

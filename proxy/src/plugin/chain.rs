@@ -136,6 +136,9 @@ pub enum Failure {
     /// send it again.
     #[error("{0}")]
     Malformed(String),
+    /// The request's own time was over before every plugin had its turn: nobody waits for it any more.
+    #[error("the request's time is over")]
+    Late,
     /// As many calls wait for the tenant's plugins as may.
     #[error("too many calls wait for plugins")]
     Busy {
@@ -252,9 +255,6 @@ impl Chain {
         let waiting = plugin.metrics.wait();
         let work = move || {
             drop(waiting);
-            if answer.is_closed() {
-                return; // whoever waited went away
-            }
             let result = parts.advance(&mut journey, None).map(|_| journey);
             let _went_away = answer.send(result);
         };
@@ -262,7 +262,8 @@ impl Chain {
             plugin.metrics.was_busy();
             Failure::Busy { retry_after: RETRY_AFTER }
         };
-        self.0.host.0.pool.submit(&self.0.tenant, work).map_err(|Full| busy())?;
+        // Where the sender goes away meanwhile, this is dropped, and with it what waits.
+        let _ticket = self.0.host.0.pool.submit(&self.0.tenant, work).map_err(|Full| busy())?;
         answered.await.unwrap_or_else(|_| Err(busy()))
     }
 }
@@ -294,6 +295,15 @@ impl Journey {
         }
     }
 
+    /// How many records there are still.
+    fn records(&self) -> u64 {
+        self.batch.as_ref().map_or(0, Batch::records)
+    }
+
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
     fn end(&self, begun: Instant, time: Duration) -> Instant {
         let end = later(begun, time);
         self.deadline.map_or(end, |deadline| deadline.min(end))
@@ -323,6 +333,9 @@ impl Parts {
                 break;
             }
             if plugin.wants(journey.signal) {
+                if journey.is_late() {
+                    return Err(Failure::Late);
+                }
                 let is_here = slice_end.is_none_or(|end| journey.bytes <= SMALL_BYTES && plugin.fits(end));
                 if !is_here {
                     return Ok(Progress::Elsewhere);
@@ -500,9 +513,9 @@ impl Plugin {
         self.registration.signals.contains(&signal)
     }
 
-    /// Whether a call should be tried on a thread that others wait for.
+    /// Whether a call should be tried on a thread that others wait for: most take a fraction of the slice.
     fn fits(&self, slice_end: Instant) -> bool {
-        !self.pace.is_slow() && Instant::now() < slice_end
+        !self.pace.is_slow() && Instant::now() + SLICE / 8 < slice_end
     }
 
     fn call(
@@ -512,6 +525,7 @@ impl Plugin {
         slice_end: Option<Instant>,
     ) -> Result<Progress, Failure> {
         let begun = Instant::now();
+        let came = journey.records();
         let called = self.attempt(parts, journey, begun, slice_end);
         let took = begun.elapsed();
         if took > SLICE && journey.bytes <= SMALL_BYTES {
@@ -520,11 +534,14 @@ impl Plugin {
         let in_pool = slice_end.is_none();
         let outcome = match called {
             Ok(Called::Forwarded { changed, discarded, routed }) => {
-                let gone = discarded + routed.iter().map(|routed| routed.records).sum::<u64>();
-                self.metrics.records(changed, discarded, gone - discarded);
+                let elsewhere = routed.iter().map(|routed| routed.records).sum::<u64>();
+                let stay = journey.records();
+                // What another batch in its place does not have is taken out too.
+                let discarded = discarded.max(came.saturating_sub(elsewhere + stay));
+                self.metrics.records(changed, discarded, elsewhere);
                 journey.discarded += discarded;
                 journey.routed.extend(routed);
-                if gone > 0 && journey.batch.as_ref().is_some_and(|batch| batch.records() == 0) {
+                if stay == 0 && discarded + elsewhere > 0 {
                     journey.batch = None;
                 }
                 "forwarded"
@@ -535,13 +552,21 @@ impl Plugin {
             }
             Err(Stopped::Interrupted) => {
                 self.undo(journey);
-                self.pace.was_slow();
+                if took > SLICE / 2 {
+                    self.pace.was_slow(); // and not those before it, which left it little of the slice
+                }
                 self.metrics.called("moved", took);
                 return Ok(Progress::Elsewhere);
             }
             Err(Stopped::Malformed(text)) => {
                 self.metrics.called("malformed", took);
                 return Err(Failure::Malformed(text));
+            }
+            Err(Stopped::Failed(cause))
+                if cause.kind == FailureKind::Time && took < self.time && journey.is_late() =>
+            {
+                self.metrics.called("late", took);
+                return Err(Failure::Late);
             }
             Err(stopped) => {
                 let is_whole = !matches!(stopped, Stopped::Broken);

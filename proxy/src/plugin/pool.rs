@@ -31,16 +31,34 @@ struct State {
     tenants: HashMap<Arc<str>, Tenant>,
     /// Those of whom something waits, the one first whose turn it is.
     turns: VecDeque<Arc<str>>,
+    /// The number that the next work gets.
+    next: u64,
     has_ended: bool,
 }
 
 #[derive(Default)]
 struct Tenant {
-    waiting: VecDeque<Work>,
+    waiting: VecDeque<(u64, Work)>,
     running: usize,
 }
 
 type Work = Box<dyn FnOnce() + Send>;
+
+/// Work that was submitted. Once this is dropped nobody waits for it: if it has not begun, it is dropped too,
+/// with all that it holds, and its place is another's.
+#[must_use = "work is withdrawn when this is dropped"]
+pub(super) struct Ticket {
+    shared: Arc<Shared>,
+    tenant: Arc<str>,
+    number: u64,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // What it holds may take a while to drop: not under the lock.
+        let _withdrawn = self.shared.state.lock().withdraw(&self.tenant, self.number);
+    }
+}
 
 /// As much waits for a tenant as may.
 #[derive(Debug)]
@@ -65,9 +83,13 @@ impl Pool {
     }
 
     /// Has a thread do it, when it is the tenant's turn.
-    pub(super) fn submit(&self, tenant: &Arc<str>, work: impl FnOnce() + Send + 'static) -> Result<(), Full> {
+    pub(super) fn submit(
+        &self,
+        tenant: &Arc<str>,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<Ticket, Full> {
         let mut state = self.0.state.lock();
-        let State { tenants, turns, .. } = &mut *state;
+        let State { tenants, turns, next, .. } = &mut *state;
         let queue = tenants.entry(tenant.clone()).or_default();
         if queue.waiting.len() >= self.0.waiting_max {
             return Err(Full);
@@ -75,10 +97,12 @@ impl Pool {
         if queue.waiting.is_empty() {
             turns.push_back(tenant.clone());
         }
-        queue.waiting.push_back(Box::new(work));
+        let number = *next;
+        *next += 1;
+        queue.waiting.push_back((number, Box::new(work)));
         drop(state);
         self.0.work_waiting.notify_one();
-        Ok(())
+        Ok(Ticket { shared: self.0.clone(), tenant: tenant.clone(), number })
     }
 }
 
@@ -121,6 +145,19 @@ impl Shared {
 }
 
 impl State {
+    fn withdraw(&mut self, tenant: &Arc<str>, number: u64) -> Option<Work> {
+        let queue = self.tenants.get_mut(tenant)?;
+        let place = queue.waiting.iter().position(|(waiting, _)| *waiting == number)?;
+        let (_, work) = queue.waiting.remove(place)?;
+        if queue.waiting.is_empty() {
+            self.turns.retain(|turn| turn != tenant);
+            if queue.running == 0 {
+                self.tenants.remove(tenant);
+            }
+        }
+        Some(work)
+    }
+
     fn take(&mut self, running_max: usize) -> Option<(Arc<str>, Work)> {
         for _ in 0..self.turns.len() {
             let tenant = self.turns.pop_front()?;
@@ -132,7 +169,7 @@ impl State {
             if !queue.waiting.is_empty() {
                 self.turns.push_back(tenant.clone());
             }
-            if let Some(work) = work {
+            if let Some((_, work)) = work {
                 return Some((tenant, work));
             }
         }
@@ -162,21 +199,22 @@ mod tests {
         let held = Arc::new(Mutex::new(held));
         let (said, heard) = mpsc::channel();
         let (said_running, running) = mpsc::channel();
+        let mut tickets = Vec::new();
         for n in 0..10 {
             let (held, said, said_running) = (held.clone(), said.clone(), said_running.clone());
-            pool.submit(&loud, move || {
+            let work = move || {
                 said_running.send(()).unwrap();
                 let _ended = held.lock().recv();
                 said.send(format!("loud {n}")).unwrap();
-            })
-            .unwrap();
+            };
+            tickets.push(pool.submit(&loud, work).unwrap());
         }
         running.recv_timeout(PATIENCE).unwrap();
-        let begin = hold_a_thread(&pool, &quiet);
+        let (begin, _held) = hold_a_thread(&pool, &quiet);
         for n in 0..2 {
             for tenant in [&quiet, &other] {
                 let (said, name) = (said.clone(), tenant.clone());
-                pool.submit(tenant, move || said.send(format!("{name} {n}")).unwrap()).unwrap();
+                tickets.push(pool.submit(tenant, move || said.send(format!("{name} {n}")).unwrap()).unwrap());
             }
         }
         begin.wait();
@@ -193,41 +231,65 @@ mod tests {
     fn a_queue_is_bounded_and_a_panic_costs_its_work_only() {
         let pool = Pool::start(2, 3).unwrap();
         let tenant = Arc::from("shop");
-        let begin = hold_a_thread(&pool, &tenant);
+        let (begin, _held) = hold_a_thread(&pool, &tenant);
         let done = Arc::new(AtomicUsize::new(0));
-        let mut queued = 0;
-        for _ in 0..10 {
+        let panicking = || {
             let done = done.clone();
-            queued += usize::from(pool.submit(&tenant, move || panic_after(&done)).is_ok());
-        }
-        assert_eq!(queued, 3);
+            pool.submit(&tenant, move || panic_after(&done)).ok()
+        };
+        let queued: Vec<_> = std::iter::from_fn(panicking).collect();
+        assert_eq!(queued.len(), 3);
         assert!(pool.submit(&Arc::from("other"), || ()).is_ok());
         begin.wait();
         let (said, heard) = mpsc::channel();
-        while pool
-            .submit(&tenant, {
-                let said = said.clone();
-                move || said.send(()).unwrap()
-            })
-            .is_err()
-        {
-            thread::yield_now();
-        }
+        let _last = loop {
+            let said = said.clone();
+            match pool.submit(&tenant, move || said.send(()).unwrap()) {
+                Ok(ticket) => break ticket,
+                Err(Full) => thread::yield_now(),
+            }
+        };
         heard.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(done.load(SeqCst), queued);
+        assert_eq!(done.load(SeqCst), queued.len());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_gives_its_place_back() {
+        let pool = Pool::start(2, 3).unwrap();
+        let tenant = Arc::from("shop");
+        let (begin, _held) = hold_a_thread(&pool, &tenant);
+        let batch = Arc::new(());
+        for _ in 0..100 {
+            let held = batch.clone();
+            let ticket = pool.submit(&tenant, move || drop(held)).unwrap();
+            assert_eq!(Arc::strong_count(&batch), 2);
+            drop(ticket);
+            assert_eq!(Arc::strong_count(&batch), 1, "what it held is gone at once");
+        }
+        let (said, heard) = mpsc::channel();
+        let submit = |n| {
+            let said = said.clone();
+            pool.submit(&tenant, move || said.send(n).unwrap()).unwrap()
+        };
+        let [first, second, third] = [1, 2, 3].map(submit);
+        drop(second);
+        begin.wait();
+        assert_eq!([1, 2].map(|_| heard.recv_timeout(PATIENCE).unwrap()), [1, 3]);
+        drop((first, third));
+        assert!(heard.try_recv().is_err());
     }
 
     /// Has a thread wait at the barrier that is returned.
-    fn hold_a_thread(pool: &Pool, tenant: &Arc<str>) -> Arc<Barrier> {
+    fn hold_a_thread(pool: &Pool, tenant: &Arc<str>) -> (Arc<Barrier>, Ticket) {
         let (barrier, (said, heard)) = (Arc::new(Barrier::new(2)), mpsc::channel());
         let held = barrier.clone();
         let work = move || {
             said.send(()).unwrap();
             held.wait();
         };
-        pool.submit(tenant, work).unwrap();
+        let ticket = pool.submit(tenant, work).unwrap();
         heard.recv_timeout(PATIENCE).unwrap();
-        barrier
+        (barrier, ticket)
     }
 
     fn panic_after(done: &AtomicUsize) {

@@ -736,12 +736,25 @@ fn many_small_requests_do_not_wait_for_one_instance() {
 }
 
 #[tokio::test]
-async fn a_call_ends_with_its_request() {
-    let limits = Limits { time: Duration::from_secs(30), ..Limits::default() };
-    let scene = Scene::new(Config { limits, ..plugin("loop") });
-    let deadline = Instant::now() + Duration::from_millis(50);
-    let Err(Failure::Failed { cause, .. }) = scene.chain.run(logs(2), Some(deadline)).await else { panic!() };
-    assert_eq!(cause.kind, FailureKind::Time);
+async fn a_call_ends_with_its_request_and_the_plugin_is_not_blamed() {
+    let scene = Scene::new(plugin("loop"));
+    let in_a_moment = Instant::now() + Duration::from_millis(50);
+    for deadline in [in_a_moment, Instant::now()] {
+        let ended = scene.chain.run(logs(2), Some(deadline)).await;
+        assert!(matches!(ended, Err(Failure::Late)), "{ended:?}");
+    }
+    assert_eq!(scene.metric("failures_total", ",kind=\"time\""), 0.0);
+    assert_eq!(scene.metric("calls_total", ",outcome=\"late\""), 1.0, "the other was not begun");
+    scene.is_well().await;
+}
+
+#[tokio::test]
+async fn what_is_replaced_by_nothing_is_taken_out() {
+    let scene = Scene::new(plugin("replace by nothing"));
+    let done = scene.run(logs(4)).await.unwrap();
+    assert!(done.batch.is_none() && done.routed.is_empty(), "there is nothing to send");
+    assert_eq!(done.discarded, 4);
+    assert_eq!(scene.metric("records_total", ",effect=\"discarded\""), 4.0);
 }
 
 #[test]

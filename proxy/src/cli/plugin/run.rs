@@ -122,7 +122,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             eprintln!("tollgate: {failure}");
             Ok(ExitCode::from(match failure {
                 Failure::Rejected { .. } | Failure::Malformed(_) => EXIT_DATA,
-                Failure::Failed { .. } | Failure::Busy { .. } => EXIT_RUNTIME,
+                Failure::Failed { .. } | Failure::Late | Failure::Busy { .. } => EXIT_RUNTIME,
             }))
         }
     }

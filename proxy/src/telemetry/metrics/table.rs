@@ -196,7 +196,7 @@ pub(super) const LABELS: &[(&str, &str)] = &[
          answer), `timeout`, `cancelled` (the sender went away first). Of a call of a plugin: `forwarded`, `rejected` \
          (the plugin refuses the batch), `malformed` (the batch is broken where nobody looked before), `failed` (so the batch was refused), `passed` (it failed, and the batch \
          went on without it), `moved` (it took too long for the thread of the request, and was begun again \
-         elsewhere), `busy` (as many of the tenant's batches waited for a thread as may: the sender is asked to try again)",
+         elsewhere), `late` (the request's own time was over), `busy` (as many of the tenant's batches waited for a thread as may: the sender is asked to try again)",
     ),
     (
         "room",

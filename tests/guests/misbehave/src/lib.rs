@@ -192,6 +192,7 @@ impl Guest for Misbehave {
             "register as read-only, and change" => {
                 batch::set(&records("a"), &Value::Empty, &Rows::All)?;
             }
+            "replace by nothing" => batch::replace(&[])?,
             "replace by rubbish" => {
                 for rubbish in [vec![0xff; 100], vec![0x0a, 0x7f], vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
                     if batch::replace(&rubbish).is_ok() {
