@@ -256,6 +256,49 @@ fn nothing_leaves_unless_every_upstream_has_room() {
 }
 
 #[test]
+fn an_upstream_that_hangs_keeps_nobody_from_another() {
+    let scene = Scene::start_with("limits = { in_flight = 1 }", "");
+    scene.archive.behave(Behaviour::Hang);
+    let door = scene.tollgate.address("door");
+    // One goes to the archive only, and one to both: the own upstream answers, and the archive does not.
+    let waiting = [&[("a", "archive")][..], &[("b", "archive"), ("c", "")]].map(|records| {
+        let request = Request::post("/v1/logs", logs(records)).by_shop();
+        std::thread::spawn(move || {
+            let _ = crate::kit::Connection::tcp(door).try_send(&request);
+        })
+    });
+    let in_flight =
+        |upstream| scene.tollgate.metric("tollgate_upstream_in_flight_requests", &[("upstream", upstream)]);
+    eventually("the archive hangs, and the own upstream is free", || {
+        ((in_flight("archive"), in_flight("own")) == (2.0, 0.0)).then_some(())
+    });
+    assert_eq!(scene.send(&[("d", "")]).status, 200);
+    drop(scene);
+    waiting.into_iter().for_each(|sender| sender.join().expect("a sender"));
+}
+
+#[test]
+fn records_that_are_smaller_than_what_it_takes_to_find_them_are_refused() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let plugin = "component = \"builtin:relabel\"\nconfig.set = { a = \"b\" }";
+    let tollgate = Tollgate::start(&with_plugin(&upstream, "", plugin));
+    // A scope of two million records without anything in them: 4 MB, or 4 kB with gzip.
+    let records = [0x12, 0].repeat(2_000_000);
+    let field = |number: u8, content: &[u8]| {
+        let mut out = vec![number << 3 | 2];
+        prost::encoding::encode_varint(content.len() as u64, &mut out);
+        [out, content.to_vec()].concat()
+    };
+    let request = field(1, &field(2, &records));
+    let sent = Request::post("/v1/logs", compress("gzip", &request)).header("Content-Encoding", "gzip");
+    let answer = tollgate.send(&sent.by_shop());
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    assert!(answer.status_message().contains("2000000 records"), "{}", answer.status_message());
+    assert_eq!(tollgate.access_line(&answer)["reason"], "too_many_records");
+    assert!(upstream.seen().is_empty());
+}
+
+#[test]
 fn a_batch_of_which_nothing_is_left_is_answered_and_not_sent() {
     let scene = Scene::start();
     let answer = scene.send(&[("a", "nowhere"), ("b", "nowhere")]);

@@ -103,7 +103,7 @@ impl Document {
         u64::from(self.counts[Level::Record as usize])
     }
 
-    /// Where the parts are, made when it is asked for. [`Document::index_bytes`] says what it takes.
+    /// Where the parts are, made when it is asked for.
     pub fn index(&self) -> Index {
         let entries = |level: Level| Vec::with_capacity(self.counts[level as usize] as usize);
         let mut index = Index {
@@ -126,10 +126,11 @@ impl Document {
         index
     }
 
-    /// How much memory the index takes, in bytes.
-    pub fn index_bytes(&self) -> u64 {
-        let entries: u64 = self.counts.iter().map(|&count| u64::from(count)).sum();
-        entries * size_of::<Entry>() as u64
+    /// How much memory it takes at most to know where the parts are while plugins work on them, in bytes: much
+    /// more than the batch itself, where its records are tiny.
+    pub fn rows_bytes(&self) -> u64 {
+        let rows: u64 = self.counts.iter().map(|&count| u64::from(count)).sum();
+        rows * ROW_BYTES
     }
 
     /// The batch as bytes; those that came, while nothing was edited.
@@ -142,6 +143,10 @@ impl Document {
         self.bytes
     }
 }
+
+/// A row of a [`Batch`](crate::Batch), twice, since a turn may be undone; what is to become of it, and the
+/// room to grow that lists have.
+const ROW_BYTES: u64 = 64;
 
 /// Field numbers on the way down; the same for logs, traces and metrics.
 const RESOURCES: u64 = 1;

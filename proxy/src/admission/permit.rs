@@ -10,11 +10,13 @@ pub const STEP_BYTES: u64 = 64 << 10;
 /// A request that is in. It holds its place, and the bytes reserved for it, until it is dropped.
 #[must_use = "the request is in only while this is held"]
 pub struct Permit<'a> {
-    gates: [&'a Gate; 3],
+    /// In the order of [`SCOPES`]; none of the upstream, once its share was split off.
+    gates: [Option<&'a Gate>; 3],
     bytes: u64,
 }
 
 const SCOPES: [Scope; 3] = [Scope::Tenant, Scope::Upstream, Scope::All];
+const UPSTREAM: usize = 1;
 
 /// Admits a request before its body is read. An announced length is reserved, not allocated.
 ///
@@ -28,8 +30,8 @@ pub fn admit<'a>(
 ) -> Result<Permit<'a>, Denial> {
     let now_ns = tenant.clock.now_ns();
     let bytes = announced.unwrap_or(0);
-    let gates = [tenant, upstream, all];
-    pass(gates, |gate| gate.enter(bytes, now_ns), |gate| gate.take_back(bytes))?;
+    let gates = [tenant, upstream, all].map(Some);
+    pass(&gates, |gate| gate.enter(bytes, now_ns), |gate| gate.take_back(bytes))?;
     Ok(Permit { gates, bytes })
 }
 
@@ -39,7 +41,7 @@ pub fn bytes_max(tenant: &Gate, upstream: &Gate, all: &Gate) -> u64 {
     tenant.in_flight_bytes_max().min(upstream.in_flight_bytes_max()).min(all.in_flight_bytes_max())
 }
 
-impl Permit<'_> {
+impl<'a> Permit<'a> {
     /// Makes sure that so many bytes in total are reserved, before and after decompression together;
     /// takes more in steps of [`STEP_BYTES`], and never gives any back before the end.
     ///
@@ -66,8 +68,16 @@ impl Permit<'_> {
     /// Charges bytes read from the wire to the bytes-per-second budgets. What was read was read: a
     /// budget may go into debt, and then lets nothing in until it is paid off.
     pub fn charge(&self, wire_bytes_read: u64) {
-        let now_ns = self.gates[0].clock.now_ns();
-        self.gates.iter().for_each(|gate| gate.charge(wire_bytes_read, now_ns));
+        for gate in self.gates() {
+            gate.charge(wire_bytes_read, gate.clock.now_ns());
+        }
+    }
+
+    /// Splits off the place at the upstream, with the bytes reserved there: it may have answered long before
+    /// other upstreams do. What is reserved from then on is so at the other gates.
+    pub fn split_upstream(&mut self) -> Option<Share<'a>> {
+        let bytes = self.bytes;
+        self.gates[UPSTREAM].take().map(|gate| Share { gate, bytes })
     }
 
     /// The bytes reserved now.
@@ -75,14 +85,18 @@ impl Permit<'_> {
         self.bytes
     }
 
+    fn gates(&self) -> impl Iterator<Item = &'a Gate> {
+        self.gates.into_iter().flatten()
+    }
+
     fn hold(&self, bytes: u64) -> Result<(), Denial> {
-        pass(self.gates, |gate| gate.hold(bytes), |gate| gate.let_go(bytes))
+        pass(&self.gates, |gate| gate.hold(bytes), |gate| gate.let_go(bytes))
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.gates.iter().for_each(|gate| gate.leave(self.bytes));
+        self.gates().for_each(|gate| gate.leave(self.bytes));
     }
 }
 
@@ -92,7 +106,7 @@ impl fmt::Debug for Permit<'_> {
     }
 }
 
-/// A part of a request that goes to a further upstream. It holds its place there until it is dropped.
+/// A part of a request that goes to one of several upstreams. It holds its place there until it is dropped.
 #[must_use = "the part is in only while this is held"]
 #[derive(Debug)]
 pub struct Share<'a> {
@@ -128,13 +142,14 @@ impl Drop for Share<'_> {
 
 /// Takes from every gate, or gives back what the first ones gave.
 fn pass(
-    gates: [&Gate; 3],
+    gates: &[Option<&Gate>; 3],
     take: impl Fn(&Gate) -> Result<(), (Limit, Duration)>,
     give_back: impl Fn(&Gate),
 ) -> Result<(), Denial> {
-    for (index, gate) in gates.into_iter().enumerate() {
+    for (index, gate) in gates.iter().enumerate() {
+        let Some(gate) = gate else { continue };
         if let Err((limit, retry_after)) = take(gate) {
-            gates[..index].iter().for_each(|passed| give_back(passed));
+            gates[..index].iter().flatten().for_each(|passed| give_back(passed));
             return Err(Denial { scope: SCOPES[index], limit, retry_after });
         }
     }

@@ -318,3 +318,21 @@ fn further_upstreams_let_in_all_parts_or_none() {
         door.assert_empty();
     }
 }
+
+#[test]
+fn the_place_at_the_upstream_can_be_given_back_first() {
+    let door = Door::new(wide(), wide(), wide());
+    let [tenant, upstream, all] = door.gates();
+    let mut permit = door.admit(Some(100)).unwrap();
+    let share = permit.split_upstream().unwrap();
+    assert!(permit.split_upstream().is_none());
+    assert_eq!((upstream.in_flight(), upstream.in_flight_bytes()), (1, 100));
+    drop(share);
+    assert_eq!((upstream.in_flight(), upstream.in_flight_bytes()), (0, 0));
+    permit.reserve(STEP_BYTES).unwrap();
+    permit.charge(10);
+    assert_eq!((tenant.in_flight(), all.in_flight_bytes()), (1, STEP_BYTES));
+    assert_eq!(upstream.in_flight_bytes(), 0);
+    drop(permit);
+    door.assert_empty();
+}

@@ -50,6 +50,8 @@ pub enum Refusal {
         /// Whether it is the limit for decompressed bytes.
         decompressed: bool,
     },
+    /// More records than there is room for what plugins need to find them.
+    TooManyRecords(u64),
     /// The body took too long.
     BodyTimeout(Duration),
     /// The time was over that the sender, or whoever is in front of us, waits for the answer.
@@ -144,7 +146,7 @@ impl Refusal {
             }
             BodyLost(EmptyBody::Retry) => StatusCode::SERVICE_UNAVAILABLE,
             BodyLost(EmptyBody::Refuse | EmptyBody::Accept) => StatusCode::BAD_REQUEST,
-            TooLarge { .. } | TooLargeForUpstream(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            TooLarge { .. } | TooManyRecords(_) | TooLargeForUpstream(_) => StatusCode::PAYLOAD_TOO_LARGE,
             NoCredentials | BadCredentials => StatusCode::UNAUTHORIZED,
             NoUpstream(_) => StatusCode::FORBIDDEN,
             LoginsLimited(_) | TenantLimit { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -244,6 +246,9 @@ impl Refusal {
                 format!("the body is larger than {limit} bytes after decompression: send smaller batches")
                     .into()
             }
+            TooManyRecords(records) => {
+                format!("{records} records are more than plugins have room for: send smaller batches").into()
+            }
             BodyTimeout(limit) => format!("the body did not arrive within {limit:?}").into(),
             Late => "the time for an answer was over before the batch could be sent on: try again".into(),
             BodyBroken => "the body ended too early".into(),
@@ -313,6 +318,7 @@ impl Refusal {
             TenantLimit { .. } | Overload { .. } => "admission",
             PluginRejected(_)
             | PluginFailed { .. }
+            | TooManyRecords(_)
             | PluginsBusy(_)
             | PluginsUnavailable
             | SignalRefused { .. } => "plugin",
@@ -343,6 +349,7 @@ impl Refusal {
             Misposted { .. } => "misposted",
             TooLarge { decompressed: false, .. } => "too_large",
             TooLarge { decompressed: true, .. } => "too_large_decompressed",
+            TooManyRecords(_) => "too_many_records",
             BodyTimeout(_) => "body_timeout",
             Late => "late",
             BodyBroken => "body_broken",

@@ -57,7 +57,7 @@ impl<'a> Delivery<'a> {
         form: Form,
         transformed: Transformed,
         wire: Chunks,
-        intake: &mut Intake<'_>,
+        intake: &mut Intake<'_, '_>,
     ) -> Result<Self, Refusal> {
         let Transformed { batch, routed, discarded, .. } = transformed;
         let Form { signal, came, compression, .. } = form;
@@ -116,14 +116,21 @@ impl<'a> Delivery<'a> {
     ///
     /// # Errors
     /// What a translation cannot hold, what is too large for its upstream, what has no room there now.
-    pub(super) fn pack(self, tenant: &Tenant, intake: &mut Intake<'_>) -> Result<Parcels<'a>, Refusal> {
+    pub(super) fn pack(self, tenant: &Tenant, intake: &mut Intake<'_, 'a>) -> Result<Parcels<'a>, Refusal> {
         let Self { signal, came, own, others } = self;
         let mut pack = |part: Part<'a>| part.pack(signal, came, tenant, intake);
-        let own = own.map(&mut pack).transpose()?;
-        let others = others.into_iter().map(pack).collect::<Result<Vec<_>, _>>()?;
+        let mut own = own.map(&mut pack).transpose()?;
+        let mut others = others.into_iter().map(pack).collect::<Result<Vec<_>, _>>()?;
         let gates = others.iter().map(|parcel| (&*parcel.upstream.gate, parcel.body.len() as u64));
         let shares = admission::share(gates)?;
-        Ok(Parcels { own, others, _shares: shares })
+        if !others.is_empty() {
+            // Each part gives its place back when its own upstream has answered: one that hangs keeps
+            // nobody from another.
+            let share = intake.split_upstream();
+            own.iter_mut().zip(share).for_each(|(own, share)| own.share = Some(share));
+            others.iter_mut().zip(shares).for_each(|(part, share)| part.share = Some(share));
+        }
+        Ok(Parcels { own, others })
     }
 }
 
@@ -133,7 +140,7 @@ impl<'a> Part<'a> {
         signal: Signal,
         came: (Encoding, Compression),
         tenant: &Tenant,
-        intake: &mut Intake<'_>,
+        intake: &mut Intake<'_, '_>,
     ) -> Result<Parcel<'a>, Refusal> {
         let Self { upstream, message, encoding, records, wire } = self;
         let (protocol, compression) = upstream.form_of(came.0, came.1);
@@ -162,7 +169,7 @@ impl<'a> Part<'a> {
             }
         };
         upstream.check_size(body.len() as u64)?;
-        Ok(Parcel { upstream, protocol, compression, body, records })
+        Ok(Parcel { upstream, protocol, compression, body, records, share: None })
     }
 }
 
@@ -170,8 +177,6 @@ impl<'a> Part<'a> {
 pub(super) struct Parcels<'a> {
     own: Option<Parcel<'a>>,
     others: Vec<Parcel<'a>>,
-    /// The places of the others at their upstreams. That of the own one came with the request.
-    _shares: Vec<Share<'a>>,
 }
 
 /// What one upstream is sent.
@@ -181,6 +186,8 @@ pub(super) struct Parcel<'a> {
     pub(super) compression: Compression,
     pub(super) body: Chunks,
     records: u64,
+    /// Its place at the upstream; that of a batch which goes nowhere else is the request's.
+    share: Option<Share<'a>>,
 }
 
 /// How sending a part ended.
@@ -204,8 +211,8 @@ impl<'a> Parcels<'a> {
         let Some(first) = parcels.next() else { return Ok(None) };
         journey.sending(first.upstream);
         let send = |parcel: Parcel<'a>| {
-            let Parcel { upstream, protocol, compression, body, records } = parcel;
-            send(upstream, export(protocol, compression, body), records)
+            let Parcel { upstream, protocol, compression, body, records, share } = parcel;
+            send(upstream, export(protocol, compression, body), records, share)
         };
         let Some(second) = parcels.next() else {
             let sent = send(first).await;
@@ -224,7 +231,12 @@ impl<'a> Parcels<'a> {
 }
 
 /// Sends to one upstream. It is counted however it ends, also when nobody waits for it any more.
-async fn send<'a>(upstream: &'a Upstream, export: Export<'_>, records: u64) -> Sent<'a> {
+async fn send<'a>(
+    upstream: &'a Upstream,
+    export: Export<'_>,
+    records: u64,
+    _share: Option<Share<'a>>,
+) -> Sent<'a> {
     let mut call = Call { upstream, began: Instant::now(), outcome: CANCELLED };
     let (outcome, status) = upstream.exporter.send(export).await;
     call.outcome = outcome.name();

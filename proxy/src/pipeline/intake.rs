@@ -6,7 +6,7 @@ use super::{
     state::{State, Tenant, Upstream},
 };
 use crate::{
-    admission::{self, Permit},
+    admission::{self, Permit, Share},
     listener::Body,
     otlp::{self, BodyLimits, Chunks, Compression, Encoding, Pieces, Protocol, Refusal, Route, grpc},
 };
@@ -15,8 +15,8 @@ use http_body::Body as _;
 use std::time::{Duration, Instant};
 
 /// A request that is in, and what it may take.
-pub(super) struct Intake<'a> {
-    route: &'a Route<'a>,
+pub(super) struct Intake<'r, 'a> {
+    route: &'r Route<'r>,
     /// Kept to the end: with it go the request's place and the bytes reserved for it.
     permit: Permit<'a>,
     limits: BodyLimits,
@@ -39,14 +39,14 @@ pub(super) struct Received {
     pub(super) plain: Chunks,
 }
 
-impl<'a> Intake<'a> {
+impl<'r, 'a> Intake<'r, 'a> {
     /// May it come in. What is announced is reserved before a byte of it is read.
     pub(super) fn admit(
         door: &DoorConfig,
         state: &'a State,
         (tenant, upstream): (&'a Tenant, &'a Upstream),
         has_plugins: bool,
-        route: &'a Route<'a>,
+        route: &'r Route<'r>,
         body: &Body,
         began: Instant,
     ) -> Result<Self, Refusal> {
@@ -134,6 +134,11 @@ impl<'a> Intake<'a> {
         self.hold(more)?;
         self.held += more;
         Ok(())
+    }
+
+    /// Splits off the place at the tenant's own upstream.
+    pub(super) fn split_upstream(&mut self) -> Option<Share<'a>> {
+        self.permit.split_upstream()
     }
 
     /// Refuses what nobody waits for any more.

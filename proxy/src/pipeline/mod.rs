@@ -184,18 +184,21 @@ impl Door {
         Ok(Done { signal, partial })
     }
 
-    /// Has a tenant's plugins work on a batch. Room for what they may write is held before they do: once as
-    /// much as there is, and what they need to find their way in it.
+    /// Has a tenant's plugins work on a batch. Room is held before they do: for what they need to find their
+    /// way in it, and as much again as there is for what they may write.
     async fn transform(
         &self,
         tenant: &Tenant,
         chain: &Chain,
         document: Document,
-        intake: &mut Intake<'_>,
+        intake: &mut Intake<'_, '_>,
         journey: &mut Journey<'_>,
     ) -> Result<Transformed, Refusal> {
-        let more = document.bytes().len() as u64 + document.index_bytes();
-        intake.hold(more.min(intake.more_max()))?;
+        intake.keep(document.rows_bytes()).map_err(|refusal| match refusal {
+            Refusal::TooLarge { .. } => Refusal::TooManyRecords(document.records()),
+            refusal => refusal,
+        })?;
+        intake.hold((document.bytes().len() as u64).min(intake.more_max()))?;
         let signal = document.signal();
         let watch = self.state.shared.watch.as_ref().map(|watch| (watch, document.bytes().clone()));
         let transformed = chain.run(plugin::Batch::new(document), intake.deadline).await;

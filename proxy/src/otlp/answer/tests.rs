@@ -148,6 +148,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::PluginFailed { plugin: "redact".into() },
         Refusal::PluginsBusy(wait),
         Refusal::PluginsUnavailable,
+        Refusal::TooManyRecords(1_000_000),
         Refusal::SignalRefused { signal: Signal::Profiles, plugin: "redact".into() },
         Refusal::BodyTimeout(wait),
         Refusal::BodyBroken,
