@@ -516,6 +516,19 @@ fn a_reload_brings_other_plugins_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_plugins_to_load() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let config = |plugin| with_plugin(&upstream, "", plugin);
+    let mut tollgate = Tollgate::start(&config("component = \"builtin:route\"\nconfig.rules = []"));
+    // Not compiled yet, which takes a while.
+    tollgate.rewrite(&config("component = \"builtin:relabel\"\nconfig.set = { a = \"b\" }"));
+    tollgate.signal("HUP");
+    tollgate.signal("TERM");
+    assert_eq!(tollgate.wait(), 0);
+    assert!(tollgate.lines("configuration reloaded").is_empty());
+}
+
+#[test]
 fn plugins_are_compiled_ahead_of_a_start() {
     let upstream = Upstream::start(Behaviour::ok());
     let folder = Folder::create();

@@ -82,6 +82,12 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 struct PluginHost(OnceLock<plugin::Host>);
 
 impl PluginHost {
+    fn sweep(&self) {
+        if let Some(host) = self.0.get() {
+            host.sweep();
+        }
+    }
+
     /// Builds the plugins of all tenants, which may take seconds.
     fn build(&self, config: &Config, metrics: &Metrics) -> Result<Plugins, plugin::HostError> {
         if config.tenants.iter().all(|tenant| tenant.plugins.is_empty()) {
@@ -203,11 +209,12 @@ impl Server {
             let admin = Admin { readiness: self.readiness.clone(), metrics: self.shared.metrics.clone() };
             tokio::spawn(admin::serve(listener, admin));
         }
-        let state = self.state.clone();
+        let (state, plugin_host) = (self.state.clone(), self.plugin_host.clone());
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 state.load_full().sweep();
+                plugin_host.sweep();
             }
         });
     }
@@ -222,8 +229,12 @@ impl Server {
             tokio::select! {
                 _ = hangup.recv() => {
                     notify_reloading();
-                    self.reload(paths).await;
-                    notify(&[sd_notify::NotifyState::Ready]);
+                    tokio::select! {
+                        () = self.reload(paths) => notify(&[sd_notify::NotifyState::Ready]),
+                        // Plugins may take long to load, and who stops does not wait for them.
+                        _ = terminate.recv() => break,
+                        _ = interrupt.recv() => break,
+                    }
                 }
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,

@@ -247,6 +247,18 @@ impl Host {
         chain::register(self, &tenant.into(), plugin, &Metrics::new())
     }
 
+    /// Gives up instances that nobody used since this was last called: after a burst they would keep their
+    /// memory for ever.
+    pub fn sweep(&self) {
+        for spare in self.spares() {
+            spare.give_up(false);
+        }
+    }
+
+    fn spares(&self) -> Vec<Arc<Spare>> {
+        self.0.spares.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Asks for the instances in there when there is no room for others.
     fn watch(&self, spare: &Arc<Spare>) {
         let mut spares = self.0.spares.lock();
@@ -257,7 +269,7 @@ impl Host {
     /// Gives up instances that nobody used since it was last called, or if there are none, all that have
     /// nothing to do. Whether there were any.
     fn make_room(&self) -> bool {
-        let spares: Vec<_> = self.0.spares.lock().iter().filter_map(Weak::upgrade).collect();
+        let spares = self.spares();
         let give_up = |all| spares.iter().map(|spare| spare.give_up(all)).sum::<usize>() > 0;
         give_up(false) || give_up(true)
     }

@@ -736,6 +736,18 @@ fn many_small_requests_do_not_wait_for_one_instance() {
 }
 
 #[tokio::test]
+async fn instances_that_nobody_uses_are_given_up() {
+    let host = Host::new(&Settings { instances: 10, ..Settings::default() }).unwrap();
+    let scene = Scene::at(&host, plugin("nothing"));
+    scene.run(logs(2)).await.unwrap();
+    host.sweep();
+    assert_eq!(scene.metric("instances", ""), 1.0, "it was used since the last time");
+    host.sweep();
+    assert_eq!((scene.metric("instances", ""), scene.metric("memory_bytes", "")), (0.0, 0.0));
+    scene.run(logs(2)).await.expect("there is another one when it is needed");
+}
+
+#[tokio::test]
 async fn a_call_ends_with_its_request_and_the_plugin_is_not_blamed() {
     let scene = Scene::new(plugin("loop"));
     let in_a_moment = Instant::now() + Duration::from_millis(50);

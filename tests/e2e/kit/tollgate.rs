@@ -220,10 +220,15 @@ impl Tollgate {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") << 10
     }
 
+    /// Writes a new configuration, which nobody reads yet.
+    pub fn rewrite(&self, config: &str) {
+        write_config(&self.folder, config);
+    }
+
     /// Writes a new configuration and has it read; waits for the outcome. Says whether it was taken.
     #[track_caller]
     pub fn reload(&self, config: &str) -> bool {
-        write_config(&self.folder, config);
+        self.rewrite(config);
         self.reload_files()
     }
 
