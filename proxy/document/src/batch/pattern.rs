@@ -43,13 +43,19 @@ struct Inner {
 /// check is tried again from its next byte on, which must not take the square of a text's length.
 const CHECKED_MAX: usize = 128;
 
+/// Longer expressions take far more memory while they are read than they ever may compiled.
+const EXPRESSION_BYTES_MAX: usize = 64 << 10;
+
 impl Pattern {
     /// Compiles an expression in the syntax of the `regex` crate. `size_max`: bytes that it may take
     /// compiled, and again for the states that it makes while it runs.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with it: it is no expression, or too long, or takes too much compiled.
     pub fn compile(expression: &str, check: Check, size_max: usize) -> Result<Self, String> {
+        if expression.len() > EXPRESSION_BYTES_MAX {
+            return Err(format!("it is longer than {EXPRESSION_BYTES_MAX} bytes"));
+        }
         let hir = regex_syntax::ParserBuilder::new()
             .utf8(false)
             .build()
@@ -344,9 +350,10 @@ impl Needs {
         let (literal, core) = if is_around { (around, hir) } else { (within, meant) };
         let core = without_looks(core);
         let is_rare = literal.as_deref().is_some_and(|bytes| rarity(bytes) >= RARITY_MIN);
-        let is_in_runs = is_narrow && !is_rare && !begins_with_few(&core);
-        // A check is on what is meant; and in a run every match is tried, so each must be found.
-        let check = if is_in_runs && !is_around { check } else { Check::None };
+        // Runs are of what is meant.
+        let is_in_runs = is_narrow && !is_around && !is_rare && !begins_with_few(&core);
+        // In a run every match is tried, so each must be found.
+        let check = if is_in_runs { check } else { Check::None };
         let config = if check == Check::None { config } else { config.match_kind(MatchKind::All) };
         let core = Regex::builder().configure(config).build_from_hir(&core);
         Self {
@@ -576,6 +583,13 @@ mod tests {
         assert!(issued.may_match_within(b"\x104111111111111111\x10"));
         assert!(issued.may_match_within(b"04111111111111111"), "the length of a text may look like a digit");
         assert!(!issued.may_match_within(b"\x104111111111111112\x10"));
+        let behind = pattern(r"x\d{3}(?<secret>\d{6})", Check::None);
+        assert!(behind.may_match_within(b"x000123456"), "what is around it is in no run of it");
+    }
+
+    #[test]
+    fn an_expression_may_not_be_endless() {
+        assert!(Pattern::compile(&"(?x) ".repeat(20_000), Check::None, 1 << 20).is_err());
     }
 
     #[test]

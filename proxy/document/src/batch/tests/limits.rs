@@ -101,6 +101,18 @@ fn a_turn_whose_time_is_over_does_no_more() {
     }
 }
 
+#[test]
+fn matches_of_one_text_take_no_longer_than_there_is_time() {
+    // Each of millions of matches takes a look at all that is left: hours, if nobody looked at the clock.
+    let mut request = request(1);
+    super::records(&mut request)[0].body = Some(super::text(&"A".repeat(4 << 20)));
+    let mut batch = batch(&request);
+    batch.begin(Limits { bytes: 64 << 20, deadline: Instant::now() + Duration::from_millis(200) });
+    let redaction = Redaction { pattern: pattern(".*[^A-Z]|[A-Z]"), action: Action::Mask("#".to_owned()) };
+    let selection = Selection { places: Places::ALL, only_keys: None, except_keys: None };
+    assert_eq!(batch.redact(&[redaction], &selection), Err(EditError::Exhausted(Exhausted::Time)));
+}
+
 /// What a few bytes of arguments could become.
 #[test]
 fn what_multiplies_is_stopped_before_it_is_made() {
