@@ -25,6 +25,7 @@ mod loki;
 mod matrix;
 mod otlp;
 mod plugins;
+mod processors;
 mod prometheus;
 mod python;
 mod records;

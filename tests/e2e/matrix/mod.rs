@@ -11,6 +11,8 @@ mod difference;
 mod lab;
 mod meant;
 
+pub use self::difference::first_difference;
+
 use self::{cell::Cell, collector::feed, lab::Lab, meant::Sender};
 use crate::kit::{
     has,
