@@ -23,7 +23,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout_at};
 
 /// How long all calls of a request may take together on the thread that serves it and others: what none of
 /// these notices. Beyond, it is undone and begun again on a thread of the pool.
@@ -249,6 +249,7 @@ impl Chain {
     }
 
     async fn go_on_in_pool(&self, mut journey: Journey) -> Result<Journey, Failure> {
+        let deadline = journey.deadline;
         let (answer, answered) = oneshot::channel();
         let parts = self.0.clone();
         let plugin = &self.0.plugins[journey.next];
@@ -264,7 +265,11 @@ impl Chain {
         };
         // Where the sender goes away meanwhile, this is dropped, and with it what waits.
         let _ticket = self.0.host.0.pool.submit(&self.0.tenant, work).map_err(|Full| busy())?;
-        answered.await.unwrap_or_else(|_| Err(busy()))
+        let answered = match deadline {
+            Some(deadline) => timeout_at(deadline.into(), answered).await.map_err(|_| Failure::Late)?,
+            None => answered.await,
+        };
+        answered.unwrap_or_else(|_| Err(busy()))
     }
 }
 
