@@ -107,10 +107,9 @@ impl PluginHost {
 }
 
 /// Says of whom nothing passes for want of a plugin.
-fn complain(loaded: &Loaded, plugins: &Plugins) {
+fn complain(plugins: &Plugins) {
     for (tenant, mistake) in plugins.mistakes() {
-        let why = loaded.masked(&mistake.problem.to_string(), tenant, &mistake.plugin);
-        telemetry::events::plugin_unavailable(tenant, &mistake.plugin, &why);
+        telemetry::events::plugin_unavailable(tenant, &mistake.plugin, &mistake.problem.to_string());
     }
 }
 
@@ -156,7 +155,7 @@ impl Server {
         if !plugins.may_serve(None, strict) {
             return Err(StartError::Mistakes(loaded.locate(plugins.mistakes(), strict)));
         }
-        complain(&loaded, &plugins);
+        complain(&plugins);
         let config = loaded.config;
         let build = Build { config: &config, shared: shared.clone(), plugins: &plugins, previous: None };
         let state = Arc::new(build.build().map_err(|error| StartError::Configuration(error.into()))?);
@@ -294,7 +293,7 @@ impl Server {
         if !plugins.may_serve(Some(&self.state.load()), self.strict) {
             anyhow::bail!("{}", loaded.locate(plugins.mistakes(), true).render(false));
         }
-        complain(&loaded, &plugins);
+        complain(&plugins);
         self.swap(loaded.config, &plugins)
     }
 

@@ -75,13 +75,13 @@ impl Alone {
             name: name.into(),
             component,
             config: tree.json(),
+            secrets: tree.secrets(),
             on_failure: None,
             limits: Limits::default(),
         };
         let is_written = config.is_some();
         let places = PluginPlaces {
             config: if is_written { tree.places() } else { Default::default() },
-            secrets: tree.secrets(),
             plugin: None,
             component: None,
             used: None,
@@ -130,8 +130,7 @@ impl Alone {
     /// What is wrong with it, shown as any other mistake.
     pub fn locate(&self, problem: BuildProblem) -> Diagnostics {
         let mistake = BuildError { plugin: self.plugin.name.clone(), problem };
-        let masked = |words: &str| self.places.masked(words, &self.plugin.config);
-        let diagnostic = places::locate(&mistake, &self.tenant, Some(&self.places), true, masked);
+        let diagnostic = places::locate(&mistake, &self.tenant, Some(&self.places), true);
         Diagnostics::new(vec![diagnostic], &self.sources, &self.masks)
     }
 }

@@ -3,12 +3,10 @@
 use super::{
     Loaded,
     diagnostic::{Diagnostic, Diagnostics},
-    secret::MASKED,
     section::unknown,
     source::Place,
 };
 use crate::plugin::{BuildError, BuildProblem, DEFAULT_DESTINATION};
-use serde_json::Value as Json;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -22,8 +20,6 @@ pub type Places = HashMap<(Arc<str>, Arc<str>), PluginPlaces>;
 pub struct PluginPlaces {
     /// Everything in its own table, by its JSON pointer.
     pub config: BTreeMap<String, Place>,
-    /// The JSON pointers of what nobody may see.
-    pub secrets: Vec<String>,
     /// Its name in `[plugin.NAME]`.
     pub plugin: Option<Place>,
     /// Its component.
@@ -43,18 +39,7 @@ impl Loaded {
     fn locate_one(&self, tenant: &Arc<str>, mistake: &BuildError, strict: bool) -> Diagnostic {
         let plugin = &mistake.plugin;
         let places = self.places.get(&(tenant.clone(), plugin.clone()));
-        locate(mistake, tenant, places, strict, |words| self.masked(words, tenant, plugin))
-    }
-
-    /// A plugin's words without the secrets of its configuration, which it may quote.
-    pub fn masked(&self, words: &str, tenant: &Arc<str>, plugin: &Arc<str>) -> String {
-        let config = self.config.tenants.iter().find(|known| known.name == *tenant);
-        let config = config.and_then(|known| known.plugins.iter().find(|known| known.name == *plugin));
-        let places = self.places.get(&(tenant.clone(), plugin.clone()));
-        match (config, places) {
-            (Some(config), Some(places)) => places.masked(words, &config.config),
-            _ => words.to_owned(),
-        }
+        locate(mistake, tenant, places, strict)
     }
 }
 
@@ -64,7 +49,6 @@ pub(super) fn locate(
     tenant: &str,
     places: Option<&PluginPlaces>,
     strict: bool,
-    masked: impl Fn(&str) -> String,
 ) -> Diagnostic {
     let plugin = &mistake.plugin;
     let used = places.and_then(|places| places.used.as_ref());
@@ -73,8 +57,8 @@ pub(super) fn locate(
         BuildProblem::Config { pointer, message } => {
             let diagnostic = Diagnostic::error(format!("plugin `{plugin}` cannot use its configuration"));
             match places.and_then(|places| places.of(pointer)) {
-                Some(place) => diagnostic.at(place, masked(message)).also(used, by),
-                None => diagnostic.note(masked(message)).also(used, by),
+                Some(place) => diagnostic.at(place, message).also(used, by),
+                None => diagnostic.note(message).also(used, by),
             }
         }
         BuildProblem::Destination { name, known } => {
@@ -88,19 +72,12 @@ pub(super) fn locate(
             let title = format!("plugin `{plugin}` does not load");
             let diagnostic = if strict { Diagnostic::error(title) } else { Diagnostic::warning(title) };
             let component = places.and_then(|places| places.component.as_ref());
-            diagnostic.at(component, "").also(used, by).note(masked(&problem.to_string()))
+            diagnostic.at(component, "").also(used, by).note(problem.to_string())
         }
     }
 }
 
 impl PluginPlaces {
-    /// A plugin's words without the secrets of its configuration.
-    pub fn masked(&self, words: &str, config: &Json) -> String {
-        let texts = self.secrets.iter().filter_map(|pointer| config.pointer(pointer)?.as_str());
-        let texts = texts.filter(|text| !text.is_empty());
-        texts.fold(words.to_owned(), |words, secret| words.replace(secret, MASKED))
-    }
-
     /// The place of a JSON pointer into the plugin's table; else of the nearest thing around it, at last
     /// of the plugin itself.
     fn of(&self, pointer: &str) -> Option<&Place> {

@@ -11,6 +11,7 @@ use super::{
     section::unknown,
     source::{Node, Place, Table, Value},
 };
+pub use crate::plugin::MASKED;
 use serde_json::{Value as Json, json};
 use std::{
     fs::File,
@@ -27,9 +28,6 @@ const CERTIFICATES_MAX_BYTES: u64 = 1 << 20;
 
 /// The keys of a table that stands for the text of a file.
 pub const REFERENCES: [&str; 2] = ["file", "credential"];
-
-/// What is shown instead of a secret.
-pub const MASKED: &str = "********";
 
 /// A text that nobody may see.
 pub struct Secret {

@@ -12,6 +12,7 @@ use super::{
     secret::{MASKED, REFERENCES, Secret},
     source::{Node, Place, Table, Value},
 };
+use crate::plugin::Secrets;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -116,17 +117,21 @@ impl Tree {
         }
     }
 
-    /// The JSON pointers of what nobody may see.
-    pub fn secrets(&self) -> Vec<String> {
+    /// What of it nobody may see, as a plugin would say it.
+    pub fn secrets(&self) -> Secrets {
+        let mut texts = Vec::new();
+        self.add_secrets(&mut texts);
+        Secrets::new(texts)
+    }
+
+    fn add_secrets(&self, texts: &mut Vec<String>) {
         match &self.value {
-            Branch::Leaf { is_secret, .. } => is_secret.then(String::new).into_iter().collect(),
-            Branch::List(items) => {
-                let items = items.iter().enumerate();
-                items.flat_map(|(i, item)| below(&i.to_string(), item.secrets())).collect()
-            }
-            Branch::Table(twigs) => {
-                twigs.iter().flat_map(|twig| below(&twig.key, twig.tree.secrets())).collect()
-            }
+            Branch::Leaf { value: Json::String(text), is_secret: true } => texts.push(text.clone()),
+            Branch::Leaf { value: Json::Number(number), is_secret: true } => texts.push(number.to_string()),
+            // One of two words is no secret, and stands in many others.
+            Branch::Leaf { .. } => {}
+            Branch::List(items) => items.iter().for_each(|item| item.add_secrets(texts)),
+            Branch::Table(twigs) => twigs.iter().for_each(|twig| twig.tree.add_secrets(texts)),
         }
     }
 
@@ -172,11 +177,6 @@ impl Tree {
     }
 }
 
-/// The pointers of a value's parts, as they are from where the value is.
-fn below(token: &str, pointers: Vec<String>) -> Vec<String> {
-    pointers.into_iter().map(|pointer| format!("/{}{pointer}", pointer_token(token))).collect()
-}
-
 /// A key or an index in a JSON pointer.
 fn pointer_token(token: &str) -> String {
     token.replace('~', "~0").replace('/', "~1")
@@ -210,12 +210,12 @@ fn twigs(table: &Table, is_secret: bool, reader: &mut Reader) -> Vec<Twig> {
 
 fn tree(node: &Node, is_secret: bool, reader: &mut Reader) -> Option<Tree> {
     let leaf = |value| Branch::Leaf { value, is_secret };
+    if is_secret && !matches!(node.value, Value::Table(_) | Value::Array(_)) {
+        reader.hide(&node.place);
+    }
     reader.begin();
     let value = match &node.value {
-        Value::Text(text) if is_secret => {
-            reader.hide(&node.place);
-            leaf(reader.expand(text, &node.place, None)?.into())
-        }
+        Value::Text(text) if is_secret => leaf(reader.expand(text, &node.place, None)?.into()),
         Value::Text(text) => {
             reader.show(&node.place);
             let value = reader.expand(text, &node.place, None)?.into();

@@ -74,13 +74,7 @@ impl Instance {
 pub(super) struct Role;
 
 impl Role {
-    pub(super) fn new(
-        _: &Arc<str>,
-        _: &Arc<str>,
-        _: &serde_json::Value,
-        _: &super::Limits,
-        _: PluginMetrics,
-    ) -> Self {
+    pub(super) fn new(_: &Arc<str>, _: &super::Config, _: PluginMetrics) -> Self {
         Self
     }
 }

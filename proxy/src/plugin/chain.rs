@@ -452,7 +452,7 @@ impl First {
     ) -> Result<Self, BuildProblem> {
         let component = host.load(&config.component)?;
         let metrics = metrics.plugin(&config.name, tenant);
-        let role = Arc::new(Role::new(tenant, &config.name, &config.config, &config.limits, metrics.clone()));
+        let role = Arc::new(Role::new(tenant, config, metrics.clone()));
         let begun = Instant::now();
         let until = Until::new(begun, later(begun, config.limits.time.saturating_mul(CONFIGURE_TIMES)), None);
         let started = start(host, &component, &role, until);
@@ -489,7 +489,7 @@ impl Plugin {
         let is_known = |name: &String| name == DEFAULT_DESTINATION || routes.contains(&name.as_str());
         if let Some(name) = registration.destinations.iter().find(|name| !is_known(name)) {
             return Err(BuildProblem::Destination {
-                name: events::printable(name.as_bytes(), 128),
+                name: config.secrets.printable(name.as_bytes(), 128),
                 known: routes.iter().map(|&route| route.to_owned()).collect(),
             });
         }

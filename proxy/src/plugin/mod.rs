@@ -10,6 +10,7 @@
 //! chain    a tenant's plugins in order: what becomes of a batch, and where that is found out
 //! pool     the threads for calls that would hold up others
 //! engine   everything that knows WebAssembly: components, instances, the functions of the contract
+//! secret   a plugin's words, without what nobody may see of its configuration
 //! ```
 
 mod chain;
@@ -19,11 +20,13 @@ mod engine;
 #[path = "absent.rs"]
 mod engine;
 mod pool;
+mod secret;
 #[cfg(test)]
 mod tests;
 
 pub use chain::{BuildError, BuildProblem, Chain, Failure, Note, Routed, Transformed, Turn};
 pub use engine::{Component, Inspection, inspect};
+pub use secret::{MASKED, Secrets};
 pub use tollgate_document::Batch;
 
 use crate::{otlp::Signal, telemetry::Metrics};
@@ -50,6 +53,8 @@ pub struct Config {
     pub component: Source,
     /// Its own configuration, with what the tenant overrides and with secrets in their places.
     pub config: serde_json::Value,
+    /// What of it nobody may see.
+    pub secrets: Secrets,
     /// What becomes of a batch that it fails on; without a word, [`OnFailure::Reject`].
     pub on_failure: Option<OnFailure>,
     /// What it may use.

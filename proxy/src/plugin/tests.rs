@@ -21,7 +21,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use serde_json::json;
 use std::{
-    fs,
+    fs, io,
     path::Path,
     process::Command,
     sync::{
@@ -51,6 +51,27 @@ static HOST: LazyLock<Host> = LazyLock::new(|| {
     Host::new(&Settings { threads: 3, queue: 4, instances: 100, ..Settings::default() }).unwrap()
 });
 
+/// What was logged.
+#[derive(Clone, Default)]
+pub(super) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A request of so many log records. With one alone, the guest behaves.
 fn logs(records: usize) -> Batch {
     let body = |n| Some(AnyValue { value: Some(any_value::Value::StringValue(format!("line {n}"))) });
@@ -67,6 +88,7 @@ fn plugin(action: &str) -> Config {
         name: "odd".into(),
         component: Source::File(GUEST.clone()),
         config: json!({ "do": action }),
+        secrets: Secrets::default(),
         on_failure: None,
         // Nothing that ends takes so long, however busy the machine is.
         limits: Limits { time: Duration::from_secs(60), ..Limits::default() },
@@ -540,6 +562,62 @@ async fn a_rejection_is_printable_and_short() {
     assert!(text.chars().count() < 530 && !text.contains(char::is_control));
     assert_eq!(scene.metric("calls_total", ",outcome=\"rejected\""), 1.0);
     scene.is_well().await;
+}
+
+/// A secret of two lines, of which one has to be escaped wherever it is shown.
+const TOKEN: &str = "hunter\\2\nsecond line of it";
+
+/// A plugin that does this with a secret of its configuration.
+fn telling(action: &str) -> Config {
+    let config = json!({ "do": action, "token": TOKEN });
+    Config { config, secrets: Secrets::new([TOKEN.to_owned()]), ..plugin(action) }
+}
+
+fn has_no_secret(text: &str) {
+    for piece in ["hunter", "second"] {
+        assert!(!text.contains(piece), "{text}");
+    }
+}
+
+#[test]
+fn what_a_plugin_tells_of_its_secrets_is_masked_when_it_is_configured() {
+    let lines = Lines::default();
+    let written = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || written.clone()).finish();
+    let text = tracing::subscriber::with_default(subscriber, || {
+        // With one subscriber only, whether an event is wanted is asked of the thread that first meets it.
+        let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+        does_not_start_with(telling("say the token, and refuse it"))
+    });
+    has_no_secret(&text);
+    assert!(text.contains("no good: ********, as \"********\" of {"), "{text}");
+    let logged = lines.text();
+    has_no_secret(&logged);
+    for line in ["the token is ********", "it is ********", "or ********"] {
+        assert!(logged.contains(line), "{line}: {logged}");
+    }
+
+    let text = does_not_start_with(telling("fail with the token in configure"));
+    assert_eq!(text, "plugin `odd`: does not start: unsupported: ********");
+    let text = does_not_start_with(telling("panic with the token in configure"));
+    has_no_secret(&text);
+    assert!(text.contains("no good: ********"), "{text}");
+    let text = does_not_start_with(telling("register the token"));
+    assert!(text.starts_with("plugin `odd`: routes to `********`, which is none"), "{text}");
+}
+
+#[tokio::test]
+async fn what_a_plugin_tells_of_its_secrets_is_masked_when_it_works() {
+    let scene = Scene::new(telling("reject with the token"));
+    let Err(Failure::Rejected { text, .. }) = scene.run(logs(2)).await else { panic!("not rejected") };
+    assert_eq!(text, "******** \"********\"");
+    let text = fails_with(telling("fail with the token")).await.text;
+    assert_eq!(text, format!("{}*******", "x".repeat(505)));
+    let text = fails_with(telling("route to the token")).await.text;
+    assert!(text.starts_with("`********` is no destination"), "{text}");
+    let text = fails_with(telling("panic with the token")).await.text;
+    has_no_secret(&text);
+    assert!(text.contains("no good: ********"), "{text}");
 }
 
 #[tokio::test]

@@ -170,7 +170,6 @@ impl<'p> Plugins<'p> {
         let config = merged(plugin, each);
         let places = PluginPlaces {
             config: config.as_ref().map(Tree::places).unwrap_or_default(),
-            secrets: config.as_ref().map(Tree::secrets).unwrap_or_default(),
             plugin: plugin.name.place.clone(),
             component: component.place.clone(),
             used: each.name.place.clone(),
@@ -178,6 +177,7 @@ impl<'p> Plugins<'p> {
         let config = plugin::Config {
             name: plugin.name.as_str().into(),
             component: component.value.clone(),
+            secrets: config.as_ref().map(Tree::secrets).unwrap_or_default(),
             config: config.map_or_else(|| Json::Object(Map::new()), |config| config.json()),
             on_failure: Some(plugin.on_failure),
             limits: plugin.limits.clone(),

@@ -147,7 +147,7 @@ impl host::Host for State {
             host::Severity::Warn => tracing::Level::WARN,
             host::Severity::Error => tracing::Level::ERROR,
         };
-        self.said.log(level, &message);
+        self.said.log(level, message.as_bytes());
         Ok(())
     }
 
@@ -444,7 +444,7 @@ impl batch::Host for State {
                 let known = self.destinations.iter().map(|known| format!(", `{known}`"));
                 return Err(Refusal::bad_argument(format!(
                     "`{}` is no destination that the plugin registered; there are: `{}`{}",
-                    crate::telemetry::events::printable(destination.as_bytes(), 64),
+                    self.role.secrets.printable(destination.as_bytes(), 64),
                     DEFAULT_DESTINATION,
                     known.collect::<String>(),
                 )));

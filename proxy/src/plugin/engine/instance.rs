@@ -11,7 +11,6 @@ use crate::{
         Cause, FailureKind, Registration,
         document::{self, Batch},
     },
-    telemetry::events,
 };
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -71,17 +70,18 @@ const HANDLES_MAX: usize = 1_000;
 
 impl Instance {
     fn configure(&mut self, until: Until) -> Result<Registration, Stopped> {
-        let setup = self.store.data().role.setup();
+        let role = self.store.data().role.clone();
+        let setup = role.setup();
         let handler = self.plugin.tollgate_plugin_handler();
         let answer =
             in_turn(&mut self.store, Phase::Configure, until, |store| handler.call_configure(store, &setup));
         self.show_memory();
         let registration = answer?.map_err(|error| match error {
             contract::types::Error::BadConfig(mistake) => Stopped::Mistaken {
-                pointer: events::printable(mistake.pointer.as_bytes(), 256),
-                message: events::printable(mistake.message.as_bytes(), WORDS_CHARACTERS_MAX),
+                pointer: role.words(&mistake.pointer),
+                message: role.words(&mistake.message),
             },
-            error => Stopped::Failed(failed(&error)),
+            error => Stopped::Failed(failed(&role, &error)),
         })?;
         let state = self.store.data_mut();
         state.destinations.clone_from(&registration.destinations);
@@ -120,9 +120,9 @@ impl Instance {
         match answer? {
             Ok(contract::Verdict::Forward) => Ok(Verdict::Forward),
             Ok(contract::Verdict::Reject(text)) => {
-                Ok(Verdict::Reject(events::printable(text.trim().as_bytes(), WORDS_CHARACTERS_MAX)))
+                Ok(Verdict::Reject(self.store.data().role.words(text.trim())))
             }
-            Err(error) => Err(Stopped::Failed(failed(&error))),
+            Err(error) => Err(Stopped::Failed(failed(&self.store.data().role, &error))),
         }
     }
 
@@ -153,16 +153,13 @@ impl Drop for Instance {
     }
 }
 
-/// What of a plugin's own words is passed on.
-const WORDS_CHARACTERS_MAX: usize = 512;
-
-fn failed(error: &contract::types::Error) -> Cause {
+fn failed(role: &Role, error: &contract::types::Error) -> Cause {
     let text = match error {
         contract::types::Error::BadConfig(mistake) => format!("{}: {}", mistake.pointer, mistake.message),
         contract::types::Error::BadArgument(text) => text.clone(),
         contract::types::Error::Unsupported(text) => format!("unsupported: {text}"),
     };
-    Cause::new(FailureKind::Error, events::printable(text.as_bytes(), WORDS_CHARACTERS_MAX))
+    Cause::new(FailureKind::Error, role.words(&text))
 }
 
 /// One call of the guest: its time begins, and what it said is kept.

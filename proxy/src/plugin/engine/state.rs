@@ -3,7 +3,7 @@
 use super::{ticker::Heartbeat, wasi::Streams};
 use crate::{
     plugin::{
-        Cause, FailureKind, Limits,
+        Cause, Config, FailureKind, Limits, Secrets,
         document::{Batch, Check, Exhausted, HashKey, Pattern},
     },
     telemetry::{events, metrics::PluginMetrics},
@@ -22,12 +22,16 @@ pub(in crate::plugin) struct Role {
     plugin: Arc<str>,
     /// As JSON.
     config: String,
+    pub(super) secrets: Secrets,
     pub(super) limits: Limits,
     metrics: PluginMetrics,
     /// What was compiled for the first instance serves the others: a pattern takes milliseconds.
     patterns: Mutex<HashMap<(String, u8), Pattern>>,
     logged: Mutex<Logged>,
 }
+
+/// What of a plugin's own words is passed on.
+const WORDS_CHARACTERS_MAX: usize = 512;
 
 /// What was logged in the current second.
 struct Logged {
@@ -37,18 +41,13 @@ struct Logged {
 }
 
 impl Role {
-    pub(in crate::plugin) fn new(
-        tenant: &Arc<str>,
-        plugin: &Arc<str>,
-        config: &serde_json::Value,
-        limits: &Limits,
-        metrics: PluginMetrics,
-    ) -> Self {
-        let config = if config.is_null() { "{}".to_owned() } else { config.to_string() };
+    pub(in crate::plugin) fn new(tenant: &Arc<str>, plugin: &Config, metrics: PluginMetrics) -> Self {
+        let Config { name, config, secrets, limits, .. } = plugin;
         Self {
             tenant: tenant.clone(),
-            plugin: plugin.clone(),
-            config,
+            plugin: name.clone(),
+            config: if config.is_null() { "{}".to_owned() } else { config.to_string() },
+            secrets: secrets.clone(),
             limits: limits.clone(),
             metrics,
             patterns: Mutex::default(),
@@ -76,6 +75,11 @@ impl Role {
             patterns.insert(key, pattern.clone());
         }
         Ok(pattern)
+    }
+
+    /// The plugin's own words as they are passed on.
+    pub(super) fn words(&self, words: &str) -> String {
+        self.secrets.printable(words.as_bytes(), WORDS_CHARACTERS_MAX)
     }
 
     /// Lets go of what an instance said in a call that came to an end.
@@ -138,7 +142,7 @@ pub(super) enum Phase {
 impl State {
     pub(super) fn new(role: Arc<Role>, until: Until, heartbeat: Heartbeat) -> Self {
         let usage = Usage::new(&role.limits);
-        let said = Said::new(&role.limits);
+        let said = Said::new(&role.limits, role.secrets.clone());
         Self {
             role,
             phase: Phase::Start,
@@ -212,7 +216,7 @@ impl State {
                             let text = "it handed over more at once than it may write (limits.edit_bytes)";
                             Cause::new(FailureKind::Limit, text)
                         } else {
-                            Cause::new(FailureKind::Trap, events::printable(text.as_bytes(), 512))
+                            Cause::new(FailureKind::Trap, self.role.words(&text))
                         }
                     }
                 },
@@ -397,6 +401,7 @@ impl ResourceLimiter for Usage {
 /// What an instance said in a call: kept until it ends, so that nothing waits for the log.
 pub(super) struct Said {
     lines: Vec<(tracing::Level, String)>,
+    secrets: Secrets,
     bytes: usize,
     lines_max: usize,
     bytes_max: usize,
@@ -409,9 +414,10 @@ pub(super) struct Said {
 pub(super) const LINE_CHARACTERS_MAX: usize = 1024;
 
 impl Said {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits, secrets: Secrets) -> Self {
         Self {
             lines: Vec::new(),
+            secrets,
             bytes: 0,
             lines_max: limits.log_lines as usize,
             bytes_max: limits.log_bytes as usize,
@@ -427,14 +433,19 @@ impl Said {
         self.counts.clear();
     }
 
-    pub(super) fn log(&mut self, level: tracing::Level, line: &str) {
+    pub(super) fn log(&mut self, level: tracing::Level, line: &[u8]) {
         if self.lines.len() >= self.lines_max || self.bytes >= self.bytes_max {
             self.lines_left_out += 1;
             return;
         }
-        let line = events::printable(line.as_bytes(), LINE_CHARACTERS_MAX);
+        let line = self.printable(line, LINE_CHARACTERS_MAX);
         self.bytes += line.len();
         self.lines.push((level, line));
+    }
+
+    /// What it says, as anybody may read it.
+    pub(super) fn printable(&self, words: &[u8], characters_max: usize) -> String {
+        self.secrets.printable(words, characters_max)
     }
 
     /// A counter has a name as metrics have, with dots and dashes besides: others are left out.

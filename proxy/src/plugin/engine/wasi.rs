@@ -296,9 +296,8 @@ impl Streams {
 
     fn end_line(&mut self, stream: u32, said: &mut Said) {
         let line = std::mem::take(if stream == STDERR { &mut self.stderr } else { &mut self.stdout });
-        let line = String::from_utf8_lossy(&line);
         // What Rust says below the message of a panic helps nobody here.
-        if line.trim().is_empty() || line.starts_with("note: run with `RUST_BACKTRACE") {
+        if line.trim_ascii().is_empty() || line.starts_with(b"note: run with `RUST_BACKTRACE") {
             return;
         }
         if stream != STDERR {
@@ -308,7 +307,7 @@ impl Streams {
         if self.last_words.len() == LAST_WORDS_MAX {
             self.last_words.remove(0);
         }
-        self.last_words.push(crate::telemetry::events::printable(line.trim().as_bytes(), 200));
+        self.last_words.push(said.printable(line.trim_ascii(), 200));
     }
 
     /// Ends the lines that were begun in a call, and forgets what was said in it.

@@ -5,10 +5,6 @@
 
 use super::*;
 use opentelemetry_proto::tonic::{common::v1::KeyValue, resource::v1::Resource};
-use std::{
-    io::{self, Write},
-    sync::Arc,
-};
 
 #[tokio::test]
 async fn a_plugin_in_c() {
@@ -230,6 +226,7 @@ fn stamp(component: &Path, config: &serde_json::Value) -> Config {
         name: "stamp".into(),
         component: Source::File(component.to_owned()),
         config: config.clone(),
+        secrets: Secrets::default(),
         on_failure: None,
         limits: Limits::default(),
     }
@@ -336,21 +333,6 @@ fn records_in(message: &Chunks) -> Vec<LogRecord> {
     let request = ExportLogsServiceRequest::decode(message.to_bytes()).unwrap();
     let resources = request.resource_logs.into_iter();
     resources.flat_map(|resource| resource.scope_logs).flat_map(|scope| scope.log_records).collect()
-}
-
-/// What a subscriber writes.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A language that plugins are written in.

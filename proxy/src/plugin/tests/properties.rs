@@ -226,6 +226,7 @@ fn builtin(builtin: Builtin, config: serde_json::Value) -> Config {
         name: builtin.name().into(),
         component: Source::Builtin(builtin),
         config,
+        secrets: Secrets::default(),
         on_failure: None,
         limits: Limits { time: Duration::from_secs(60), ..Limits::default() },
     }
@@ -313,7 +314,7 @@ proptest! {
         let discarded = levels.iter().filter(|level| **level == "debug").count() as u64;
         prop_assert_eq!(done.discarded, discarded);
         let routed: u64 = done.routed.iter().map(|routed| routed.records).sum();
-        let stay = done.batch.as_ref().map_or(0, |batch| batch.records() as u64);
+        let stay = done.batch.as_ref().map_or(0, |batch| batch.records());
         prop_assert_eq!(discarded + routed + stay, levels.len() as u64);
         for request in arrived.values().flatten() {
             for secret in ["@example.com", "4111", "203.0.113.7", "0123456789abcdef", "token=secret"] {

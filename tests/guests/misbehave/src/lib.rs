@@ -16,6 +16,7 @@ struct Misbehave;
 export!(Misbehave);
 
 static DO: OnceLock<String> = OnceLock::new();
+static TOKEN: OnceLock<String> = OnceLock::new();
 static CALLS: Mutex<u32> = Mutex::new(0);
 
 /// What stands in quotes after a key.
@@ -50,6 +51,8 @@ fn flood() {
 impl Guest for Misbehave {
     fn configure(setup: Setup) -> Result<Registration, Error> {
         let action = word(&setup.config, "do").to_owned();
+        // No other escapes are in there.
+        let token = word(&setup.config, "token").replace("\\n", "\n").replace("\\\\", "\\");
         let mut registration = Registration {
             signals: vec![Signal::Logs],
             others: Otherwise::Pass,
@@ -66,6 +69,19 @@ impl Guest for Misbehave {
             "refuse the configuration" => {
                 let message = "no such word; there are `all` and \u{1b}[2J`none`".into();
                 return Err(Error::BadConfig(ConfigMistake { pointer: "/do".into(), message }));
+            }
+            "say the token, and refuse it" => {
+                host::log(host::Severity::Warn, &format!("the token is {token}"));
+                println!("it is {token}");
+                eprintln!("or {token}");
+                let message = format!("no good: {token}, as {token:?} of {}", setup.config);
+                return Err(Error::BadConfig(ConfigMistake { pointer: "/token".into(), message }));
+            }
+            "fail with the token in configure" => return Err(Error::Unsupported(token)),
+            "panic with the token in configure" => panic!("no good: {token}"),
+            "register the token" => registration.destinations.push(token.clone()),
+            "redact by a pattern in configure" => {
+                drop(batch::redact_keys(0, &Action::Remove));
             }
             "compile too many patterns" => {
                 for n in 0..100_000 {
@@ -90,7 +106,7 @@ impl Guest for Misbehave {
             }
             _ => {}
         }
-        let _set = DO.set(action);
+        let _set = (DO.set(action), TOKEN.set(token));
         Ok(registration)
     }
 
@@ -103,7 +119,12 @@ impl Guest for Misbehave {
             *calls += 1;
             *calls
         };
+        let token = TOKEN.get().map_or("", String::as_str);
         match DO.get().map_or("", String::as_str) {
+            "reject with the token" => return Ok(Verdict::Reject(format!("{token} {token:?}"))),
+            "fail with the token" => return Err(Error::BadArgument(format!("{}{token}", "x".repeat(505)))),
+            "panic with the token" => panic!("no good: {token}"),
+            "route to the token" => batch::route(Level::Record, &Rows::All, &[token.into()])?,
             "loop" => spin(),
             "loop for a while" => {
                 let begun = Instant::now();
