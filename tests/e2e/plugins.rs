@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::{
     logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
 };
 use prost::Message;
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 /// Records go where their attribute `to` says; `nowhere` is discarded, and without it they stay.
 const SPLIT: &str = r#"
@@ -550,6 +550,20 @@ fn plugins_are_compiled_ahead_of_a_start() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("builtin:relabel: ready in"), "{said}");
     assert!(fs::read_dir(folder.path().join("cache")).expect("the cache").next().is_some());
+
+    // What is not kept is not ready, whether it was compiled or not.
+    let cache = folder.path().join("cache");
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    for _ in 0..2 {
+        let (code, said) = compile(&cached);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(!said.contains("ready"), "{said}");
+        for words in ["builtin:relabel: is compiled, and cannot be kept", "may be written by other users"] {
+            assert!(said.contains(words), "{said}");
+        }
+        assert!(said.contains(&cache.display().to_string()), "{said}");
+    }
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).expect("it is ours");
 
     let (code, said) = compile(&cached.replace("builtin:relabel", "nowhere.wasm"));
     assert_eq!(code, Some(1), "{said}");

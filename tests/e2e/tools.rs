@@ -130,6 +130,11 @@ fn a_component_that_is_not_taken_says_why_and_what_to_do() {
         assert!(stderr(&output).contains("does not load"), "{}", said(&output));
     }
     exits(&plugin(&["inspect", "no/such.wasm"], b""), 1);
+    let giant = write("giant.wasm", b"");
+    fs::File::options().write(true).open(&giant).and_then(|file| file.set_len(1 << 40)).expect("a hole");
+    let output = plugin(&["inspect", &giant], b"");
+    exits(&output, 1);
+    assert!(stderr(&output).contains("larger than 256 MiB"), "{}", said(&output));
     let output = plugin(&["inspect", "builtin:relable"], b"");
     exits(&output, 64);
     assert!(stderr(&output).contains("builtin:relabel"), "{}", said(&output));

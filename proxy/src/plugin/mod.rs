@@ -34,7 +34,10 @@ use chain::Spare;
 use parking_lot::Mutex;
 use pool::Pool;
 use std::{
+    borrow::Cow,
     fmt,
+    fs::File,
+    io::{self, Read},
     path::PathBuf,
     sync::{Arc, Weak},
     time::Duration,
@@ -76,6 +79,28 @@ pub enum Source {
     Builtin(Builtin),
     /// A file.
     File(PathBuf),
+}
+
+/// The largest component: ten times one of Python.
+const COMPONENT_BYTES_MAX: u64 = 256 << 20;
+
+impl Source {
+    /// The component's bytes.
+    ///
+    /// # Errors
+    /// Where its file cannot be read, or is larger than any component.
+    pub fn bytes(&self) -> io::Result<Cow<'static, [u8]>> {
+        let path = match self {
+            Source::Builtin(builtin) => return Ok(Cow::Borrowed(builtin.bytes())),
+            Source::File(path) => path,
+        };
+        let mut bytes = Vec::new();
+        File::open(path)?.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > COMPONENT_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 256 MiB"));
+        }
+        Ok(Cow::Owned(bytes))
+    }
 }
 
 impl fmt::Display for Source {
@@ -145,13 +170,14 @@ pub struct Limits {
     /// How long a call may take, the host's work for it included. Default 1 s: a hundred times what a
     /// batch of a hundred records takes in a slow language, and a tenth of what senders wait.
     pub time: Duration,
-    /// Elements of all tables of an instance. Default 20 000: QuickJS has 7 749. One table has 100 000 at
-    /// the most.
+    /// Elements of all tables of an instance, at most [`Limits::TABLE_ELEMENTS_MAX`]. Default 20 000: QuickJS
+    /// has 7 749.
     pub table_elements: u32,
     /// Lines of the log in a second, for the plugin and tenant. Default 100: enough to see what is
     /// wrong, too few to bury what others log.
     pub log_lines: u32,
-    /// Bytes of the log in a second, for the plugin and tenant. Default 64 KiB. A line is cut at 1 KiB.
+    /// Bytes of the log in a second, for the plugin and tenant. Default 64 KiB. A line is cut at 1 024
+    /// characters.
     pub log_bytes: u32,
     /// Counters, for the plugin and tenant. Default 32: each is a series in the metrics.
     pub counters: u32,
@@ -169,6 +195,11 @@ pub struct Limits {
     /// Bytes that an instance may have grown by since it was configured before it is replaced. Default
     /// 32 MiB: what a large batch made it take is given back.
     pub growth: u64,
+}
+
+impl Limits {
+    /// The largest table that there is room for in the memory of all instances, so more is not to be had.
+    pub const TABLE_ELEMENTS_MAX: u32 = 100_000;
 }
 
 impl Default for Limits {
@@ -244,6 +275,14 @@ impl Host {
         self.0.engine.load(source)
     }
 
+    /// Loads a component so that the cache has it for the next start.
+    ///
+    /// # Errors
+    /// Where it cannot be used, or is not kept.
+    pub fn compile(&self, source: &Source) -> Result<(), CompileError> {
+        self.0.engine.compile(source)
+    }
+
     /// Has a plugin configured, and says how it registers: whatever it may route to.
     ///
     /// # Errors
@@ -295,12 +334,28 @@ pub struct LoadError {
     pub problem: LoadProblem,
 }
 
+/// A component is not in the cache.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// It cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It can be used, and was not kept.
+    #[error("{source_name}: is compiled, and cannot be kept: {error}")]
+    Unkept {
+        /// The component, as the configuration names it.
+        source_name: String,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
 /// Why a component cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadProblem {
     /// Its file cannot be read.
     #[error("cannot be read: {0}")]
-    Unreadable(#[from] std::io::Error),
+    Unreadable(#[from] io::Error),
     /// It is something else.
     #[error("is {found}, not a WebAssembly component: {hint}")]
     NotAComponent {

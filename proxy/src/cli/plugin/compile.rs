@@ -4,10 +4,10 @@ use crate::cli::{EXIT_CONFIGURATION, EXIT_RUNTIME, print};
 use std::{process::ExitCode, time::Instant};
 use tollgate::{
     config::Config,
-    plugin::{Host, Settings, Source},
+    plugin::{CompileError, Host, Settings, Source},
 };
 
-/// Loads every component that the tenants of a configuration use, which leaves them in the cache.
+/// Has every component that the tenants of a configuration use in the cache.
 pub(super) fn compile(config: &Config) -> anyhow::Result<ExitCode> {
     let Some(cache) = &config.plugin_cache else {
         eprintln!("tollgate: there is no folder to compile into: set `plugin_cache`");
@@ -23,10 +23,13 @@ pub(super) fn compile(config: &Config) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for component in components {
         let began = Instant::now();
-        match host.load(component) {
-            Ok(_) => print(format!("{component}: ready in {:.1?}\n", began.elapsed()).as_bytes())?,
+        match host.compile(component) {
+            Ok(()) => print(format!("{component}: ready in {:.1?}\n", began.elapsed()).as_bytes())?,
             Err(error) => {
                 eprintln!("tollgate: {error}");
+                if let CompileError::Unkept { .. } = error {
+                    eprintln!("tollgate: `plugin_cache` is {}", cache.display());
+                }
                 code = ExitCode::from(EXIT_RUNTIME);
                 code
             }

@@ -2,8 +2,8 @@
 
 use super::{PluginArgs, bench};
 use crate::cli::{EXIT_CONFIGURATION, EXIT_RUNTIME, print, show};
-use std::{borrow::Cow, fmt::Write, process::ExitCode};
-use tollgate::plugin::{self, BuildProblem, CONTRACT_VERSION, Inspection, Registration, Source};
+use std::{fmt::Write, process::ExitCode};
+use tollgate::plugin::{self, BuildProblem, CONTRACT_VERSION, Inspection, Registration};
 
 pub(super) fn inspect(args: &PluginArgs) -> anyhow::Result<ExitCode> {
     let alone = match args.resolve() {
@@ -14,13 +14,7 @@ pub(super) fn inspect(args: &PluginArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let component = &args.component;
-    let bytes = match component {
-        Source::Builtin(builtin) => Cow::Borrowed(builtin.bytes()),
-        Source::File(path) => match std::fs::read(path) {
-            Ok(bytes) => Cow::Owned(bytes),
-            Err(error) => anyhow::bail!("{component}: cannot be read: {error}"),
-        },
-    };
+    let bytes = component.bytes().map_err(|error| anyhow::anyhow!("{component}: cannot be read: {error}"))?;
     let mut text = String::new();
     let mut say = |what: &str, value: &str| {
         let _ = writeln!(text, "{what:<14}{value}"); // a String takes all

@@ -89,10 +89,11 @@ fn limits(s: &mut Section) -> Limits {
     let doc = "How long a call may take, Tollgate's work for it included.";
     let time = s.value("time", doc, Time(MILLISECOND..=MINUTE), default.time);
     let doc = "Elements of all tables of an instance.";
-    let table_elements = s.value("table_elements", doc, Count(1..=10_000_000u32), default.table_elements);
-    let doc = "Lines that it may log in a second.";
+    let table_elements =
+        s.value("table_elements", doc, Count(1..=Limits::TABLE_ELEMENTS_MAX), default.table_elements);
+    let doc = "Lines that it may log in a second. A line is cut at 1024 characters.";
     let log_lines = s.value("log_lines", doc, Count(1..=1_000_000u32), default.log_lines);
-    let doc = "Bytes that it may log in a second.";
+    let doc = "Bytes that it may log in a second, of lines as they are cut.";
     let log_bytes = s.value("log_bytes", doc, Bytes(1..=1u32 << 30), default.log_bytes);
     let counters = s.value("counters", "Counters of its own.", Count(1..=10_000u32), default.counters);
     let doc = "Patterns, and as many keys for hashes.";

@@ -7,12 +7,13 @@
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
 use std::{
     ffi::OsStr,
+    fmt,
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
     hash::{Hash, Hasher},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::SystemTime,
 };
 
@@ -68,17 +69,25 @@ impl Cache {
             Ok(code) => Some(code),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                self.warn("a compiled plugin is not used", &error);
+                self.unused(&error);
                 None
             }
         }
     }
 
     /// Keeps the code of a component, in place of what was there.
-    pub(super) fn keep(&self, component: &Digest, code: &[u8]) {
-        if let Err(error) = self.write(&self.key(component), code) {
-            self.warn("a compiled plugin cannot be kept, and the next start compiles it again", &error);
-        }
+    pub(super) fn keep(&self, component: &Digest, code: &[u8]) -> io::Result<()> {
+        self.write(&self.key(component), code)
+    }
+
+    /// Says that what was kept is of no use.
+    pub(super) fn unused(&self, error: &dyn fmt::Display) {
+        self.warn("a compiled plugin is not used", error);
+    }
+
+    /// Says that nothing was kept.
+    pub(super) fn unkept(&self, error: &dyn fmt::Display) {
+        self.warn("a compiled plugin cannot be kept, and the next start compiles it again", error);
     }
 
     fn key(&self, component: &Digest) -> Digest {
@@ -123,14 +132,13 @@ impl Cache {
     /// Under another name first, so that whoever reads sees all of it or nothing, and the last of several
     /// who write wins.
     fn write(&self, key: &Digest, code: &[u8]) -> io::Result<()> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         check_ours(&fs::symlink_metadata(&self.folder)?, "the folder")?;
         self.make_room((HEADER_BYTES + code.len()) as u64)?;
         let path = self.path(key);
-        let draft = path.with_extension(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed)));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
-        let written = file.and_then(|file| fill(file, key, code)).and_then(|()| fs::rename(&draft, path));
+        let draft = draft(&path)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let written = fill(file, key, code).and_then(|()| fs::rename(&draft, path));
         if written.is_err() {
             let _was_not_there = fs::remove_file(&draft);
         }
@@ -161,11 +169,19 @@ impl Cache {
     }
 
     /// Once: every plugin would have the same reason.
-    fn warn(&self, what: &'static str, error: &io::Error) {
+    fn warn(&self, what: &'static str, error: &dyn fmt::Display) {
         if !self.has_warned.swap(true, Relaxed) {
             crate::telemetry::events::plugin_cache_unusable(&self.folder, what, error);
         }
     }
+}
+
+/// A name that nobody else has. The number of a process does not make one: containers that share a folder all
+/// begin with the first.
+fn draft(path: &Path) -> io::Result<PathBuf> {
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("the system has no random numbers"))?;
+    Ok(path.with_extension(format!("{:016x}", u64::from_le_bytes(random))))
 }
 
 /// Whether a file's name is one that this cache gives, or gives to drafts.

@@ -22,12 +22,12 @@ pub use inspect::{Inspection, inspect};
 pub(super) use instance::{Instance, Verdict};
 pub(super) use state::{Role, Stopped, Until};
 
-use super::{HostError, LoadError, LoadProblem, Settings, Source};
+use super::{CompileError, HostError, Limits, LoadError, LoadProblem, Settings, Source};
 use crate::telemetry::events;
 use cache::{Cache, Digest};
 use parking_lot::Mutex;
 use state::State;
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 use ticker::{Heartbeat, Ticker};
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig,
@@ -74,13 +74,17 @@ impl Engine {
     }
 
     pub(super) fn load(&self, source: &Source) -> Result<Component, LoadError> {
-        let loaded = match source {
-            Source::Builtin(builtin) => self.load_bytes(builtin.bytes()),
-            Source::File(path) => {
-                read(path).map_err(LoadProblem::from).and_then(|bytes| self.load_bytes(&bytes))
-            }
-        };
+        let bytes = source.bytes().map_err(LoadProblem::from);
+        let loaded = bytes.and_then(|bytes| self.load_bytes(&bytes));
         loaded.map_err(|problem| LoadError { source_name: source.to_string(), problem })
+    }
+
+    /// Loads a component, if only to have it in the cache.
+    pub(super) fn compile(&self, source: &Source) -> Result<(), CompileError> {
+        let bytes = source.bytes().map_err(LoadProblem::from);
+        let made = bytes.and_then(|bytes| self.make(&cache::digest_of(&bytes), &bytes));
+        let (_, kept) = made.map_err(|problem| LoadError { source_name: source.to_string(), problem })?;
+        kept.map_err(|error| CompileError::Unkept { source_name: source.to_string(), error })
     }
 
     fn load_bytes(&self, bytes: &[u8]) -> Result<Component, LoadProblem> {
@@ -88,35 +92,42 @@ impl Engine {
         if let Some(image) = self.loaded.lock().get(&digest).and_then(std::sync::Weak::upgrade) {
             return Ok(Component(image));
         }
-        inspect::check(bytes)?;
-        let compiled = match self.load_kept(&digest) {
-            Some(compiled) => compiled,
-            None => self.compile(&digest, bytes)?,
-        };
-        let image = Arc::new(self.link(&compiled)?);
+        let (image, kept) = self.make(&digest, bytes)?;
+        if let (Some(cache), Err(error)) = (&self.cache, kept) {
+            cache.unkept(&error);
+        }
+        let image = Arc::new(image);
         let mut loaded = self.loaded.lock();
         loaded.retain(|_, image| image.strong_count() > 0);
         loaded.insert(digest, Arc::downgrade(&image));
         Ok(Component(image))
     }
 
-    fn load_kept(&self, digest: &Digest) -> Option<Compiled> {
-        let code = self.cache.as_ref()?.load(digest)?;
-        // SAFETY: the code is what `compile` made of this component with this engine, as the cache's key
-        // says, and nobody else could write it: see `cache`.
-        unsafe { Compiled::deserialize(&self.engine, code) }.ok()
-    }
-
-    fn compile(&self, digest: &Digest, bytes: &[u8]) -> Result<Compiled, LoadProblem> {
+    /// What is loaded of a component, and whether the cache has it from now on.
+    fn make(&self, digest: &Digest, bytes: &[u8]) -> Result<(Image, io::Result<()>), LoadProblem> {
+        inspect::check(bytes)?;
+        if let Some(compiled) = self.load_kept(digest) {
+            return Ok((self.link(&compiled)?, Ok(())));
+        }
         let failed = |error: wasmtime::Error| LoadProblem::Compile(format!("{error:#}"));
         let compiled = Compiled::from_binary(&self.engine, bytes).map_err(|error| {
             let is_forbidden = format!("{error:#}").contains("make memory executable");
             if is_forbidden { LoadProblem::Forbidden } else { failed(error) }
         })?;
-        if let Some(cache) = &self.cache {
-            cache.keep(digest, &compiled.serialize().map_err(failed)?);
-        }
-        Ok(compiled)
+        let kept = match &self.cache {
+            Some(cache) => cache.keep(digest, &compiled.serialize().map_err(failed)?),
+            None => Err(io::Error::other("there is no folder for it")),
+        };
+        Ok((self.link(&compiled)?, kept))
+    }
+
+    fn load_kept(&self, digest: &Digest) -> Option<Compiled> {
+        let cache = self.cache.as_ref()?;
+        let code = cache.load(digest)?;
+        // SAFETY: the code is what `make` made of this component with this engine, as the cache's key
+        // says, and nobody else could write it: see `cache`.
+        let compiled = unsafe { Compiled::deserialize(&self.engine, code) };
+        compiled.inspect_err(|error| cache.unused(error)).ok()
     }
 
     fn link(&self, compiled: &Compiled) -> Result<Image, LoadProblem> {
@@ -127,20 +138,6 @@ impl Engine {
         Ok(Image { pre, heartbeat: self.ticker.heartbeat() })
     }
 }
-
-/// A component's bytes.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::{Error, ErrorKind, Read};
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > COMPONENT_BYTES_MAX {
-        return Err(Error::new(ErrorKind::FileTooLarge, "it is larger than 256 MiB"));
-    }
-    Ok(bytes)
-}
-
-/// The largest component: ten times one of Python.
-const COMPONENT_BYTES_MAX: u64 = 256 << 20;
 
 /// An engine whose instances have their memory from a pool: 5 µs rather than 15 for one that comes and goes.
 ///
@@ -165,7 +162,7 @@ fn allocate(settings: &Settings) -> wasmtime::Result<wasmtime::Engine> {
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)
         .max_memory_size(4 << 30)
-        .table_elements(TABLE_ELEMENTS_MAX);
+        .table_elements(Limits::TABLE_ELEMENTS_MAX as usize);
     if PoolingAllocationConfig::is_pagemap_scan_available() {
         // What an instance wrote is set back in place, and the next one finds its pages there. Without
         // this call of the kernel (Linux 6.7) keeping pages costs more than it saves.
@@ -180,9 +177,6 @@ fn allocate(settings: &Settings) -> wasmtime::Result<wasmtime::Engine> {
     })
 }
 
-/// The largest table of the pool, in elements: what any plugin may be given.
-const TABLE_ELEMENTS_MAX: usize = 100_000;
-
 impl super::Builtin {
     /// The component, as it was built with the program.
     pub const fn bytes(self) -> &'static [u8] {
@@ -191,5 +185,32 @@ impl super::Builtin {
             super::Builtin::Redact => include_bytes!(concat!(env!("OUT_DIR"), "/redact.wasm")),
             super::Builtin::Route => include_bytes!(concat!(env!("OUT_DIR"), "/route.wasm")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::{Builtin, tests::Lines};
+
+    #[test]
+    fn what_was_kept_and_does_not_load_is_compiled_again_and_said() {
+        let folder = std::env::temp_dir().join(format!("tollgate-engine-cache-{}", std::process::id()));
+        let settings = Settings { cache: Some(folder.clone()), instances: 1, ..Settings::default() };
+        let source = Source::Builtin(Builtin::Route);
+        let engine = Engine::new(&settings).unwrap();
+        let digest = cache::digest_of(Builtin::Route.bytes());
+        engine.cache.as_ref().unwrap().keep(&digest, b"whole, and no code").unwrap();
+        let lines = Lines::default();
+        let written = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || written.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            // With one subscriber only, whether an event is wanted is asked of the thread that first meets it.
+            let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+            engine.load(&source).unwrap();
+        });
+        assert!(lines.text().contains("a compiled plugin is not used"), "{}", lines.text());
+        assert!(engine.load_kept(&digest).is_some(), "it is kept again");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

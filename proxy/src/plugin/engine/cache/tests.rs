@@ -16,7 +16,7 @@ fn folder(name: &str) -> PathBuf {
 fn filled(name: &str) -> (Cache, PathBuf) {
     let cache = Cache::new(&folder(name), &ENGINE);
     assert_eq!(cache.load(&COMPONENT), None);
-    cache.keep(&COMPONENT, CODE);
+    cache.keep(&COMPONENT, CODE).unwrap();
     assert_eq!(cache.load(&COMPONENT).as_deref(), Some(CODE));
     let path = cache.path(&cache.key(&COMPONENT));
     (cache, path)
@@ -55,7 +55,7 @@ fn a_damaged_file_is_made_again() {
         fs::write(&path, &damaged).unwrap();
         assert_eq!(cache.load(&COMPONENT), None, "byte {place}");
     }
-    cache.keep(&COMPONENT, CODE);
+    cache.keep(&COMPONENT, CODE).unwrap();
     assert_eq!(cache.load(&COMPONENT).as_deref(), Some(CODE));
     fs::remove_dir_all(&cache.folder).unwrap();
 }
@@ -71,7 +71,8 @@ fn what_others_may_have_written_is_not_run() {
     for mode in [0o770, 0o707] {
         set_mode(&cache.folder, mode);
         assert_eq!(cache.load(&COMPONENT), None, "{mode:o}");
-        cache.keep(&[8; 32], CODE);
+        let error = cache.keep(&[8; 32], CODE).unwrap_err();
+        assert_eq!(error.to_string(), "the folder may be written by other users");
     }
     set_mode(&cache.folder, 0o700);
     assert_eq!(cache.load(&[8; 32]), None, "it was not written either");
@@ -92,7 +93,7 @@ fn a_folder_that_cannot_be_written_costs_nothing_but_time() {
     let folder = folder("unwritable");
     fs::write(&folder, b"a file in its place").unwrap();
     let cache = Cache::new(&folder, &ENGINE);
-    cache.keep(&COMPONENT, CODE);
+    cache.keep(&COMPONENT, CODE).unwrap_err();
     assert_eq!(cache.load(&COMPONENT), None);
     fs::remove_file(&folder).unwrap();
 }
@@ -107,14 +108,14 @@ fn what_was_longest_unused_makes_room() {
         let file = File::open(cache.path(&cache.key(component))).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
     };
-    cache.keep(&second, CODE);
-    cache.keep(&third, CODE);
+    cache.keep(&second, CODE).unwrap();
+    cache.keep(&third, CODE).unwrap();
     fs::write(cache.folder.join("somebody's.cwasm"), vec![0; 10_000]).unwrap();
     for (seconds, component) in [(1, &COMPONENT), (2, &second), (3, &third)] {
         made(component, seconds);
     }
     assert!(cache.load(&COMPONENT).is_some(), "the oldest, and in use");
-    cache.keep(&fourth, CODE);
+    cache.keep(&fourth, CODE).unwrap();
     assert_eq!(cache.load(&second), None);
     for kept in [&COMPONENT, &third, &fourth] {
         assert!(cache.load(kept).is_some());
@@ -131,7 +132,7 @@ fn many_starts_at_once_leave_one_whole_file() {
             scope.spawn(|| {
                 let cache = Cache::new(&folder, &ENGINE);
                 for _ in 0..20 {
-                    cache.keep(&COMPONENT, CODE);
+                    cache.keep(&COMPONENT, CODE).unwrap();
                     assert_eq!(cache.load(&COMPONENT).as_deref(), Some(CODE));
                 }
             });
@@ -139,4 +140,18 @@ fn many_starts_at_once_leave_one_whole_file() {
     });
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "no drafts are left");
     fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Containers that share a folder have processes of the same number, which did as much.
+#[test]
+fn the_drafts_of_another_are_neither_in_the_way_nor_removed() {
+    let (cache, path) = filled("drafts");
+    let drafts: Vec<_> =
+        (0..10_000).map(|n| path.with_extension(format!("{}-{n}", std::process::id()))).collect();
+    drafts.iter().for_each(|draft| fs::write(draft, b"begun").unwrap());
+    fs::remove_file(&path).unwrap();
+    cache.keep(&COMPONENT, CODE).unwrap();
+    assert_eq!(cache.load(&COMPONENT).as_deref(), Some(CODE));
+    assert!(drafts.iter().all(|draft| draft.exists()));
+    fs::remove_dir_all(&cache.folder).unwrap();
 }
