@@ -36,8 +36,9 @@ impl Plugins {
             let routes: Vec<&str> = tenant.routes.iter().map(|(alias, _)| &**alias).collect();
             let chain = match Chain::build(host, &tenant.name, &tenant.plugins, &routes, metrics) {
                 Ok(chain) => TenantPlugins::Ready(chain),
-                Err(mistake) => {
-                    plugins.mistakes.push((tenant.name.clone(), mistake));
+                Err(mistakes) => {
+                    let mistakes = mistakes.into_iter().map(|mistake| (tenant.name.clone(), mistake));
+                    plugins.mistakes.extend(mistakes);
                     TenantPlugins::Missing
                 }
             };

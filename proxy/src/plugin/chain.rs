@@ -202,21 +202,26 @@ impl Chain {
     /// Loads and configures a tenant's plugins.
     ///
     /// # Errors
-    /// The first plugin that cannot be used, and why.
+    /// Every plugin that cannot be used, and why: at least one.
     pub fn build(
         host: &Host,
         tenant: &str,
         plugins: &[Config],
         routes: &[&str],
         metrics: &Metrics,
-    ) -> Result<Self, BuildError> {
+    ) -> Result<Self, Vec<BuildError>> {
         let tenant: Arc<str> = tenant.into();
-        let plugins = plugins.iter().map(|config| {
-            let plugin = Plugin::build(host, &tenant, config, routes, metrics);
-            plugin.map_err(|problem| BuildError { plugin: config.name.clone(), problem })
-        });
-        let plugins = plugins.collect::<Result<Vec<_>, _>>()?;
-        Ok(Self(Arc::new(Parts { host: host.clone(), tenant, plugins })))
+        let (mut built, mut mistakes) = (Vec::with_capacity(plugins.len()), Vec::new());
+        for config in plugins {
+            match Plugin::build(host, &tenant, config, routes, metrics) {
+                Ok(plugin) => built.push(plugin),
+                Err(problem) => mistakes.push(BuildError { plugin: config.name.clone(), problem }),
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        Ok(Self(Arc::new(Parts { host: host.clone(), tenant, plugins: built })))
     }
 
     /// What is to be done with batches of a signal.

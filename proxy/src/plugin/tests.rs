@@ -183,7 +183,8 @@ fn does_not_start(action: &str) -> String {
 fn does_not_start_with(config: Config) -> String {
     let metrics = Metrics::new();
     let error = Chain::build(&HOST, "shop", &[config], &["archive", "cold"], &metrics);
-    let error = error.err().expect("it does not start");
+    let errors = error.err().expect("it does not start");
+    let [error] = &errors[..] else { panic!("{errors:?}") };
     assert_eq!(&*error.plugin, "odd");
     error.to_string()
 }
@@ -479,10 +480,33 @@ fn patterns_are_limited() {
 fn a_mistake_in_the_configuration_says_where() {
     let metrics = Metrics::new();
     let config = plugin("refuse the configuration");
-    let error = Chain::build(&HOST, "shop", &[config], &[], &metrics).err().unwrap();
+    let error = Chain::build(&HOST, "shop", &[config], &[], &metrics).err().unwrap().remove(0);
     let BuildProblem::Config { pointer, message } = &error.problem else { panic!("{error}") };
     assert_eq!(pointer, "/do");
     assert_eq!(message, "no such word; there are `all` and \\u{1b}[2J`none`");
+}
+
+#[test]
+fn every_plugin_that_cannot_be_used_says_so() {
+    let named = |name: &str, config| Config { name: name.into(), ..config };
+    let plugins = [
+        named("first", plugin("refuse the configuration")),
+        named("good", plugin("nothing")),
+        named("second", Config { component: Source::File("no/such.wasm".into()), ..plugin("") }),
+        named("third", plugin("register an unknown destination")),
+    ];
+    let errors = Chain::build(&HOST, "shop", &plugins, &[], &Metrics::new()).err().unwrap();
+    assert!(
+        matches!(
+            &errors[..],
+            [
+                BuildError { plugin: first, problem: BuildProblem::Config { .. } },
+                BuildError { plugin: second, problem: BuildProblem::Load(_) },
+                BuildError { plugin: third, problem: BuildProblem::Destination { .. } },
+            ] if [&**first, second, third] == ["first", "second", "third"]
+        ),
+        "{errors:?}"
+    );
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ impl Bench {
         let routes: Vec<&str> = alone.routes.iter().map(String::as_str).collect();
         let plugins = std::slice::from_ref(&alone.plugin);
         let chain = Chain::build(host, &alone.tenant, plugins, &routes, &metrics);
-        let chain = chain.map_err(|error| error.problem)?;
+        let chain = chain.map_err(|mut mistakes| mistakes.remove(0).problem)?; // of its one plugin
         Ok(Self { chain, metrics, name: alone.plugin.name.clone(), tenant: alone.tenant.clone() })
     }
 
