@@ -342,6 +342,25 @@ fn cases_pass_once_their_expectations_are_written() {
 }
 
 #[test]
+fn a_route_that_files_cannot_be_named_by_is_refused() {
+    for route in ["in", "out"] {
+        let folder = cases();
+        let file = folder.path().join("errors/plugin.toml");
+        let text = fs::read_to_string(&file).expect("reading").replace("archive", route);
+        fs::write(&file, text).expect("writing");
+        let output = in_folder(&folder, &["--update"]);
+        exits(&output, 1);
+        assert!(
+            stdout(&output).contains(&format!("no route can be called `{route}` here")),
+            "{}",
+            said(&output)
+        );
+        let input = fs::read(folder.path().join("errors/both.in.json")).expect("the request");
+        assert_eq!(input, example("logs.json"), "it is as it was");
+    }
+}
+
+#[test]
 fn a_rejection_can_be_expected() {
     let folder = Folder::create();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("writing");

@@ -369,6 +369,7 @@ struct Plugin {
     destinations: Vec<Arc<str>>,
     on_failure: OnFailure,
     time: Duration,
+    edit_bytes: u64,
     spare: Arc<Spare>,
     pace: Pace,
     metrics: PluginMetrics,
@@ -508,6 +509,7 @@ impl Plugin {
             registration,
             on_failure: config.on_failure.unwrap_or_default(),
             time: config.limits.time,
+            edit_bytes: config.limits.edit_bytes,
             spare: Arc::default(),
             pace: Pace::default(),
             metrics,
@@ -659,7 +661,7 @@ impl Plugin {
                 }
                 EditError::Exhausted(Exhausted::Time) => (FailureKind::Time, "it took too long".to_owned()),
                 EditError::Exhausted(Exhausted::Bytes) => {
-                    (FailureKind::Limit, "it wrote more than it may (limits.edit_bytes)".to_owned())
+                    return Stopped::Failed(Cause::too_many_bytes(self.edit_bytes));
                 }
                 EditError::BadArgument(text) | EditError::Unsupported(text) => (FailureKind::Error, text),
             };

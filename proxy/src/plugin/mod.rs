@@ -423,6 +423,16 @@ impl Cause {
     fn new(kind: FailureKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into() }
     }
+
+    /// It went beyond [`Limits::edit_bytes`], in a call or with what was left to do after it.
+    fn too_many_bytes(edit_bytes: u64) -> Self {
+        let most = match edit_bytes {
+            0..1024 => format!("{edit_bytes} B"),
+            _ => format!("{} KiB", edit_bytes >> 10),
+        };
+        let text = format!("it wrote or read more than {most} of the batch (limits.edit_bytes)");
+        Self::new(FailureKind::Limit, text)
+    }
 }
 
 /// The kinds of failure of a plugin.

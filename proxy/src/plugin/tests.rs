@@ -428,6 +428,7 @@ async fn the_batch_is_there_in_process_only() {
         ("look at the batch in configure", "count"),
         ("change the batch in configure", "remove"),
         ("route in configure", "route"),
+        ("redact by a pattern in configure", "redact-keys"),
     ] {
         let text = does_not_start(action);
         assert!(text.contains(&format!("it called `batch.{function}` outside `process`")), "{text}");
@@ -436,6 +437,7 @@ async fn the_batch_is_there_in_process_only() {
     assert_eq!(cause.text, "unsupported: `compile-pattern` is for `configure` only");
 }
 
+/// What the engine says of it is only told by its words: another version of it may have others.
 #[tokio::test]
 async fn giant_strings_are_not_taken() {
     let limits = Limits { edit_bytes: 1 << 20, ..Limits::default() };
@@ -747,6 +749,12 @@ async fn what_a_call_writes_and_reads_is_limited() {
         let cause = fails_with(Config { limits: limits.clone(), ..plugin(action) }).await;
         assert_eq!(cause.kind, FailureKind::Limit);
         assert_eq!(cause.text, "it wrote or read more than 2048 KiB of the batch (limits.edit_bytes)");
+    }
+    let limits = Limits { edit_bytes: 1, ..limits };
+    for action in ["mark", "read the bodies"] {
+        let cause = fails_with(Config { limits: limits.clone(), ..plugin(action) }).await;
+        assert_eq!(cause.kind, FailureKind::Limit);
+        assert_eq!(cause.text, "it wrote or read more than 1 B of the batch (limits.edit_bytes)");
     }
 }
 

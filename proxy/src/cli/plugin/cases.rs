@@ -28,6 +28,8 @@ const PLUGIN: &str = "plugin.toml";
 const INPUT: &str = ".in.json";
 /// What the tenant's own upstream is called in the names of files.
 const OWN: &str = "out";
+/// What stands in the names of files for something else than a route.
+const TAKEN: [&str; 2] = ["in", OWN];
 
 pub(super) fn test(folders: &[PathBuf], update: bool) -> anyhow::Result<ExitCode> {
     let mut suites = Vec::new();
@@ -101,6 +103,12 @@ impl Run {
             Ok(alone) => alone,
             Err(mistakes) => return broken(mistakes.render(self.coloured)),
         };
+        if let Some(route) = alone.routes.iter().find(|route| TAKEN.contains(&route.as_str())) {
+            return broken(format!(
+                "no route can be called `{route}` here: what goes there would be in NAME.{route}.json, which is \
+                 another part of a case. Take another name for it, also in the plugin's configuration"
+            ));
+        }
         let bench = match Bench::build(&self.host, &alone) {
             Ok(bench) => bench,
             Err(problem) => return broken(alone.locate(problem).render(self.coloured)),

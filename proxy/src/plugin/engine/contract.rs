@@ -74,35 +74,39 @@ impl State {
         Ok(batch)
     }
 
-    fn pattern(&self, number: types::Pattern) -> Result<document::Pattern, Refusal> {
-        self.processing()?;
+    fn pattern(&self, function: &'static str, number: types::Pattern) -> Result<document::Pattern, Refusal> {
+        self.processing(function)?;
         let pattern = self.patterns.get(number as usize).cloned();
         pattern.ok_or_else(|| Refusal::bad_argument(format!("there is no pattern {number}")))
     }
 
-    fn hash_key(&self, number: types::HashKey) -> Result<document::HashKey, Refusal> {
-        self.processing()?;
+    fn hash_key(&self, function: &'static str, number: types::HashKey) -> Result<document::HashKey, Refusal> {
+        self.processing(function)?;
         let key = self.hash_keys.get(number as usize).cloned();
         key.ok_or_else(|| Refusal::bad_argument(format!("there is no hash key {number}")))
     }
 
     /// For what a function of the batch looks up before it.
-    fn processing(&self) -> Result<(), Stop> {
-        if self.phase == Phase::Process { Ok(()) } else { Err(Stop::OutOfTurn("a function")) }
+    fn processing(&self, function: &'static str) -> Result<(), Stop> {
+        if self.phase == Phase::Process { Ok(()) } else { Err(Stop::OutOfTurn(function)) }
     }
 
-    fn redactions(&self, redactions: Vec<types::Redaction>) -> Result<Vec<document::Redaction>, Refusal> {
+    fn redactions(
+        &self,
+        function: &'static str,
+        redactions: Vec<types::Redaction>,
+    ) -> Result<Vec<document::Redaction>, Refusal> {
         let redactions = redactions.into_iter().map(|redaction| {
-            let action = self.action(redaction.action)?;
-            Ok(document::Redaction { pattern: self.pattern(redaction.pattern)?, action })
+            let action = self.action(function, redaction.action)?;
+            Ok(document::Redaction { pattern: self.pattern(function, redaction.pattern)?, action })
         });
         redactions.collect()
     }
 
-    fn action(&self, action: types::Action) -> Result<document::Action, Refusal> {
+    fn action(&self, function: &'static str, action: types::Action) -> Result<document::Action, Refusal> {
         Ok(match action {
             types::Action::Mask(text) => document::Action::Mask(text),
-            types::Action::Hash(key) => document::Action::Hash(self.hash_key(key)?),
+            types::Action::Hash(key) => document::Action::Hash(self.hash_key(function, key)?),
             types::Action::Remove => document::Action::Remove,
             types::Action::Truncate(characters) => document::Action::Truncate(characters),
         })
@@ -253,7 +257,7 @@ impl batch::Host for State {
         value: types::Value,
         rows: types::Rows,
     ) -> Result<(), Refusal> {
-        let keys = self.pattern(keys)?;
+        let keys = self.pattern("update-keys", keys)?;
         let answer = self.edit("update-keys")?.update_keys(level.into(), &keys, &value.into(), &rows.into());
         self.answer(answer)
     }
@@ -269,7 +273,7 @@ impl batch::Host for State {
         keys: types::Pattern,
         rows: types::Rows,
     ) -> Result<(), Refusal> {
-        let keys = self.pattern(keys)?;
+        let keys = self.pattern("remove-keys", keys)?;
         let answer = self.edit("remove-keys")?.remove_keys(level.into(), &keys, &rows.into());
         self.answer(answer)
     }
@@ -280,7 +284,7 @@ impl batch::Host for State {
         keys: types::Pattern,
         rows: types::Rows,
     ) -> Result<(), Refusal> {
-        let keys = self.pattern(keys)?;
+        let keys = self.pattern("keep-keys", keys)?;
         let answer = self.edit("keep-keys")?.keep_keys(level.into(), &keys, &rows.into());
         self.answer(answer)
     }
@@ -303,7 +307,7 @@ impl batch::Host for State {
         to: String,
         rows: types::Rows,
     ) -> Result<(), Refusal> {
-        let keys = self.pattern(keys)?;
+        let keys = self.pattern("rename-keys", keys)?;
         let answer = self.edit("rename-keys")?.rename_keys(level.into(), &keys, &to, &rows.into());
         self.answer(answer)
     }
@@ -320,7 +324,7 @@ impl batch::Host for State {
         to: String,
         rows: types::Rows,
     ) -> Result<(), Refusal> {
-        let keys = self.pattern(keys)?;
+        let keys = self.pattern("copy-keys", keys)?;
         let answer = self.edit("copy-keys")?.copy_keys(level.into(), &keys, &to, &rows.into());
         self.answer(answer)
     }
@@ -331,7 +335,7 @@ impl batch::Host for State {
         key: Option<types::HashKey>,
         rows: types::Rows,
     ) -> Result<(), Refusal> {
-        let key = key.map(|key| self.hash_key(key)).transpose()?;
+        let key = key.map(|key| self.hash_key("hash", key)).transpose()?;
         let answer = self.edit("hash")?.hash(&column.into(), key.as_ref(), &rows.into());
         self.answer(answer)
     }
@@ -343,8 +347,8 @@ impl batch::Host for State {
         key: Option<types::HashKey>,
         rows: types::Rows,
     ) -> Result<(), Refusal> {
-        let keys = self.pattern(keys)?;
-        let key = key.map(|key| self.hash_key(key)).transpose()?;
+        let keys = self.pattern("hash-keys", keys)?;
+        let key = key.map(|key| self.hash_key("hash-keys", key)).transpose()?;
         let answer = self.edit("hash-keys")?.hash_keys(level.into(), &keys, key.as_ref(), &rows.into());
         self.answer(answer)
     }
@@ -356,7 +360,7 @@ impl batch::Host for State {
         into: Vec<types::Capture>,
         rows: types::Rows,
     ) -> Result<types::Extracted, Refusal> {
-        let pattern = self.pattern(pattern)?;
+        let pattern = self.pattern("extract", pattern)?;
         let into: Vec<_> = into
             .into_iter()
             .map(|capture| document::Capture { group: capture.group, to: capture.to.into() })
@@ -371,8 +375,8 @@ impl batch::Host for State {
         redactions: Vec<types::Redaction>,
         selection: types::Selection,
     ) -> Result<Vec<u64>, Refusal> {
-        let redactions = self.redactions(redactions)?;
-        let pattern = |number: Option<_>| number.map(|number| self.pattern(number)).transpose();
+        let redactions = self.redactions("redact", redactions)?;
+        let pattern = |number: Option<_>| number.map(|number| self.pattern("redact", number)).transpose();
         let selection = document::Selection {
             places: selection.places.into(),
             only_keys: pattern(selection.only_keys)?,
@@ -383,7 +387,7 @@ impl batch::Host for State {
     }
 
     fn redact_keys(&mut self, keys: types::Pattern, action: types::Action) -> Result<u64, Refusal> {
-        let (keys, action) = (self.pattern(keys)?, self.action(action)?);
+        let (keys, action) = (self.pattern("redact-keys", keys)?, self.action("redact-keys", action)?);
         let answer = self.edit("redact-keys")?.redact_keys(&keys, &action);
         self.answer(answer)
     }
@@ -394,7 +398,7 @@ impl batch::Host for State {
         redactions: Vec<types::Redaction>,
         rows: types::Rows,
     ) -> Result<Vec<u64>, Refusal> {
-        let redactions = self.redactions(redactions)?;
+        let redactions = self.redactions("redact-cells", redactions)?;
         let answer = self.edit("redact-cells")?.redact_cells(&column.into(), &redactions, &rows.into());
         self.answer(answer)
     }
@@ -414,7 +418,7 @@ impl batch::Host for State {
             types::Test::Present => document::Test::Present,
             types::Test::Absent => document::Test::Absent,
             types::Test::Equals(value) => document::Test::Equals(value.into()),
-            types::Test::Matches(pattern) => document::Test::Matches(self.pattern(pattern)?),
+            types::Test::Matches(pattern) => document::Test::Matches(self.pattern("find", pattern)?),
             types::Test::AtLeast(number) => document::Test::AtLeast(number),
             types::Test::Below(number) => document::Test::Below(number),
         };
