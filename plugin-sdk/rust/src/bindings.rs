@@ -468,7 +468,7 @@ pub mod tollgate {
                     }
                 }
             }
-            /// A key for hashes that `host.hash-key` made.
+            /// A key for hashes that `host.prepare-hash-key` made.
             pub type HashKey = u32;
             /// What `find` looks for.
             #[derive(Clone, PartialEq)]
@@ -762,8 +762,9 @@ pub mod tollgate {
             }
             #[allow(unused_unsafe, clippy::all)]
             /// Adds to a counter of the plugin, which shows as
-            /// `tollgate_plugin_counter_total{plugin, tenant, counter}`. Counters beyond the plugin's limit are
-            /// left out.
+            /// `tollgate_plugin_counter_total{plugin, tenant, counter}`. Its name has 1 to 64 characters of
+            /// `A-Z`, `a-z`, `0-9`, `_`, `.` and `-`; counters of other names, and those beyond the plugin's
+            /// limit, are left out.
             #[allow(async_fn_in_trait)]
             pub fn count(counter: &str, amount: u64) -> () {
                 unsafe {
