@@ -17,6 +17,10 @@ pub const DEFAULT_DESTINATION: &str = "default";
 /// every call sees what those before it did. Where a key stands several times in a row, reading gives the
 /// first; what writes the key edits the first and removes the others. What nothing changed leaves byte for
 /// byte as it came.
+///
+/// A row that was [discarded](Table::discard) has no cells any more: it reads as not there,
+/// [`find`](Cells::find) passes over it, and what is done to it does nothing. One that was
+/// [routed](Table::route) is read, found and edited as before until `process` returns.
 #[derive(Debug)]
 pub struct Batch(());
 
@@ -143,7 +147,7 @@ impl<'a> Table<'a> {
         Row { level: self.level, index }
     }
 
-    /// How many rows the level has, chosen or not.
+    /// How many rows the level has, chosen or not, those that were discarded included.
     pub fn count(self) -> u32 {
         sys::batch::count(self.level)
     }
@@ -153,7 +157,7 @@ impl<'a> Table<'a> {
         sys::batch::parents(self.level)
     }
 
-    /// The indexes of the chosen rows, in order.
+    /// The indexes of the chosen rows, in order; those that were discarded have theirs still.
     pub fn indexes(self) -> Vec<u32> {
         match Indexes::of(self.level, self.rows) {
             Indexes::All => (0..self.count()).collect(),
@@ -280,8 +284,8 @@ impl<'a> Table<'a> {
         sys::batch::hash_keys(self.level, keys.id(), key.map(HashKey::id), self.rows)
     }
 
-    /// Takes the rows out of the batch, with all that is below them. Their sender is told that they were
-    /// taken.
+    /// Takes the rows out of the batch, with all that is below them, for good. They keep their numbers, and
+    /// have no cells any more. Their sender is told that they were taken.
     ///
     /// # Errors
     /// None that a plugin can cause.
@@ -290,7 +294,8 @@ impl<'a> Table<'a> {
     }
 
     /// Sends the rows, with all that is below them, to these destinations instead of the tenant's own
-    /// upstream; plugins after this one do not see them. The last call counts. A destination is a name that
+    /// upstream; plugins after this one do not see them. The last call counts, and until `process` returns
+    /// they are read and edited as the others. A destination is a name that
     /// [`registration`](crate::Plugin::registration) gave, or [`DEFAULT_DESTINATION`].
     ///
     /// # Errors
@@ -391,7 +396,7 @@ impl<'a> Cells<'a> {
         sys::batch::redact_cells(&self.column, redactions, self.rows)
     }
 
-    /// The rows whose cell passes a test, in order.
+    /// The rows whose cell passes a test, in order. Never one that was discarded.
     ///
     /// # Errors
     /// A field that the level does not have.
@@ -407,7 +412,7 @@ impl<'a> Cells<'a> {
         self.find(&Test::Present)
     }
 
-    /// The rows whose cell is not there.
+    /// The rows whose cell is not there, of those that were not discarded.
     ///
     /// # Errors
     /// As [`find`](Cells::find).

@@ -48,9 +48,14 @@ pub mod tollgate {
                     }
                 }
             }
-            /// The levels of a batch, from the outside. A row is a level and an index, counted from 0 in the
-            /// order of the bytes. Row numbers do not change while `process` runs, whatever is discarded or
-            /// routed.
+            /// The levels of a batch, from the outside.
+            ///
+            /// A row is a level and an index, counted from 0 in the order of the bytes. Row numbers do not change
+            /// while `process` runs, whatever is discarded or routed.
+            ///
+            /// A row that was discarded, itself or with a row above it, keeps its number and has no cells any more:
+            /// it reads as not there, `find` passes over it, and what is done to it does nothing. One that was
+            /// routed is read, found and edited as before until `process` returns.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Level {
@@ -349,8 +354,7 @@ pub mod tollgate {
                         .finish()
                 }
             }
-            /// Which rows of a level. Those that were discarded or routed before count still, and no operator
-            /// brings them back.
+            /// Which rows of a level. Naming one that was discarded is no error, and in columns it has its place.
             #[derive(Clone, PartialEq)]
             pub enum Rows {
                 All,
@@ -475,7 +479,7 @@ pub mod tollgate {
             pub enum Test {
                 /// The cell is there.
                 Present,
-                /// It is not there.
+                /// It is not there, in a row that was not discarded.
                 Absent,
                 Equals(Value),
                 /// It is a text or bytes, and the pattern matches somewhere in it.
@@ -1111,6 +1115,9 @@ pub mod tollgate {
         /// Everything happens in the order of the calls, and every call sees what those before it did. Where a
         /// key stands several times in a row, reading gives the first; a function that writes the key edits the
         /// first and removes the others. What no function changed leaves byte for byte as it came.
+        ///
+        /// Rows that were discarded have no cells any more: nothing here reads, finds, edits or counts anything in
+        /// them. `count` and `parents` go on counting the rows themselves.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod batch {
             #[used]
@@ -1158,7 +1165,7 @@ pub mod tollgate {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// How many rows a level has.
+            /// How many rows a level has, those that were discarded included.
             #[allow(async_fn_in_trait)]
             pub fn count(level: Level) -> u32 {
                 unsafe {
@@ -5182,7 +5189,7 @@ pub mod tollgate {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The rows in which a cell passes a test, in order.
+            /// The rows in which a cell passes a test, in order. Never one that was discarded.
             #[allow(async_fn_in_trait)]
             pub fn find(
                 column: &Column,
@@ -5530,8 +5537,8 @@ pub mod tollgate {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Takes rows out of the batch, with all that is below them. Their sender is told that they were
-            /// taken.
+            /// Takes rows out of the batch, with all that is below them, for good: no later call brings them back.
+            /// Their sender is told that they were taken.
             #[allow(async_fn_in_trait)]
             pub fn discard(
                 level: Level,
@@ -5709,9 +5716,10 @@ pub mod tollgate {
             }
             #[allow(unused_unsafe, clippy::all)]
             /// Sends rows, with all that is below them, to these destinations instead of the tenant's own
-            /// upstream; plugins after this one do not see them. The last call counts. A destination is a name
-            /// that `registration` gave, or "default", the tenant's own upstream. There may be 256 different
-            /// lists of destinations in a call. Events, links and exemplars cannot be routed.
+            /// upstream; plugins after this one do not see them. The last call counts, and until `process` returns
+            /// they are read and edited as the others. A destination is a name that `registration` gave, or
+            /// "default", the tenant's own upstream. There may be 256 different lists of destinations in a call.
+            /// Events, links and exemplars cannot be routed.
             #[allow(async_fn_in_trait)]
             pub fn route(
                 level: Level,
@@ -5916,7 +5924,8 @@ pub mod tollgate {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// 2. A column at a time, for computing in the plugin. Cells come in the order of the rows' indexes.
+            /// 2. A column at a time, for computing in the plugin. Cells come in the order of the rows' indexes; a
+            ///    row that was discarded has its place, and nothing there.
             /// The cells that are texts. Others, and texts that are no UTF-8, count as not there.
             #[allow(async_fn_in_trait)]
             pub fn read_text(
@@ -9231,7 +9240,7 @@ pub mod tollgate {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// All attributes of a row, in order, keys that stand twice included.
+            /// All attributes of a row, in order, keys that stand twice included. None where it was discarded.
             #[allow(async_fn_in_trait)]
             pub fn attributes(
                 level: Level,

@@ -211,6 +211,46 @@ fn mistakes_of_the_configuration_are_located() {
 }
 
 #[test]
+fn what_was_discarded_has_no_cells_any_more() {
+    struct Discarding;
+    impl Plugin for Discarding {
+        type Config = NoConfig;
+        fn configure(_: NoConfig, _: &Setup) -> Result<Discarding> {
+            Ok(Discarding)
+        }
+        fn registration(&self) -> Registration {
+            Registration::default().destinations(["archive"])
+        }
+        fn process(&mut self, batch: &mut Batch) -> Result<Verdict> {
+            let records = batch.records();
+            records.rows(&Rows::from(vec![0])).discard()?;
+            assert_eq!((records.count(), records.parents()), (2, vec![0, 0]));
+            let others = Rows::from(vec![1]);
+            assert_eq!(
+                (records.body().present()?, records.attribute("none").absent()?),
+                (others.clone(), others)
+            );
+            let bodies = records.body().texts()?;
+            assert_eq!(bodies.cells().collect::<Vec<_>>(), [None, Some("second")]);
+            assert_eq!((records.row(0).get(Field::Body)?, records.row(0).attributes()?), (None, Vec::new()));
+            records.row(0).set("x", 1)?;
+            records.body().edit_texts(|body| Some(body.to_uppercase().into()))?;
+            records.route(["archive"])?;
+            assert_eq!(
+                records.body().equal_to("SECOND")?,
+                Rows::from(vec![1]),
+                "what is routed is there still"
+            );
+            Ok(Verdict::Forward)
+        }
+    }
+    let out = test::run::<Discarding>("", two_logs()).unwrap();
+    assert_eq!((out.discarded, out.records().len()), (1, 0));
+    assert_eq!(out.routed_to(&["archive"]).len(), 1);
+    assert_eq!(out.routed_to(&["archive"])[0]["body"], "SECOND");
+}
+
+#[test]
 fn routes_discards_and_tells() {
     struct Telling;
     impl Plugin for Telling {

@@ -278,7 +278,14 @@ fn operate(batch: &mut Batch, operation: u8, script: &mut Script) -> Result<(), 
         15 => batch.redact_cells(&s.column(), &s.redactions(), &s.rows()).map(drop),
         16 => batch.remove_unknown_fields().map(drop),
         17 => batch.find(&s.column(), &s.test(), &s.rows()).map(drop),
-        18 | 19 => batch.discard(s.level(), &s.rows()),
+        18 | 19 => {
+            let (level, rows) = (s.level(), s.rows());
+            batch.discard(level, &rows)?;
+            for test in [Test::Present, Test::Absent] {
+                assert!(batch.find(&Column::attribute(level, "k"), &test, &rows)?.is_empty());
+            }
+            Ok(())
+        }
         20 | 21 => {
             let (level, rows) = (s.level(), s.rows());
             let to = s.list(|s| (*s.one_of(&["archive", "other", "default"])).to_owned());

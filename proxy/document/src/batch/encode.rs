@@ -235,14 +235,17 @@ fn data_message(number: u32) -> Option<&'static Message> {
     Message::record(Signal::Metrics)?.below(number)
 }
 
-/// How many fields there are that are not known, neither in a row nor in anything that is.
+/// How many fields there are that are not known, neither in a row nor in anything that is. What is in a
+/// metric that was discarded does not count.
 pub(super) fn unknown_outside_rows(signal: Signal, store: &Store, tables: &Tables) -> u64 {
     let fields = |bytes| Fields::of(bytes).map_while(Result::ok);
     let unknown = |bytes, message: Option<&'static Message>| {
         fields(bytes).filter(|field| message.is_some_and(|message| !message.knows(field.number))).count()
     };
     let in_request = unknown(store.base(), Message::request(signal));
-    let in_metrics = tables.metrics.iter().flat_map(|metric| {
+    let metrics = tables.metrics.iter().enumerate();
+    let metrics = metrics.filter(|(row, _)| tables.fate(Level::Metric, *row) != Fate::Discard);
+    let in_metrics = metrics.flat_map(|(_, metric)| {
         let content = store.bytes(metric.content());
         let data = fields(content).filter(|field| METRIC_DATA.contains(&field.number));
         data.map(|field| unknown(&content[field.content], data_message(field.number)))

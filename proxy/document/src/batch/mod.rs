@@ -90,6 +90,8 @@ const PENDING_MAX: usize = 64;
 const PENDING_ROWS_MAX: usize = 256 << 10;
 /// How many sets of destinations there are in a turn at most: each is a request of its own.
 const DESTINATIONS_MAX: usize = 256;
+/// The levels whose rows are part of a record.
+const BELOW_RECORDS: [Level; 3] = [Level::Event, Level::Link, Level::Exemplar];
 
 type Edited<T = ()> = Result<T, EditError>;
 
@@ -388,6 +390,7 @@ impl Batch {
         };
         let groups: Vec<usize> = into.iter().map(group).collect::<Result<_, _>>()?;
         let chosen = self.scan_before(source, rows)?;
+        let chosen = self.living(level, chosen)?;
         let count = self.rows(level)?.len() as u32;
         let listed = chosen.iter(count).count().saturating_mul(into.len());
         self.turn.fits(&self.store, listed.saturating_mul(size_of::<Option<op::Prepared>>()))?;
@@ -496,7 +499,9 @@ impl Batch {
     /// The rows in which a cell passes a test.
     pub fn find(&mut self, column: &Column, test: &Test, rows: &Rows) -> Edited<Vec<u32>> {
         let mut found = Vec::new();
-        self.scan(column, rows, |store, row, raw| {
+        let chosen = self.scan_before(column, rows)?;
+        let chosen = self.living(column.level, chosen)?;
+        self.scan(column, &chosen, |store, row, raw| {
             let passes = match (test, raw) {
                 (Test::Present, raw) => raw.is_some(),
                 (Test::Absent, raw) => raw.is_none(),
@@ -528,12 +533,17 @@ impl Batch {
     pub fn discard(&mut self, level: Level, rows: &Rows) -> Edited {
         self.settle()?;
         let rows = self.choose(level, rows)?;
+        let rows = self.living(level, rows)?;
+        if matches!(&rows, Chosen::Some(rows) if rows.is_empty()) {
+            return Ok(());
+        }
+        self.turn.discards = true;
         self.mark(level, rows, Fate::Discard)
     }
 
     /// Sends rows elsewhere. Which names there are is for the caller to know.
     pub fn route(&mut self, level: Level, rows: &Rows, destinations: &[String]) -> Edited {
-        if matches!(level, Level::Event | Level::Link | Level::Exemplar) {
+        if BELOW_RECORDS.contains(&level) {
             return Err(unsupported(format!("a route for each {}", level.name())));
         }
         if destinations.is_empty() {
@@ -541,6 +551,7 @@ impl Batch {
         }
         self.settle()?;
         let rows = self.choose(level, rows)?;
+        let rows = self.living(level, rows)?;
         let mut names = destinations.to_vec();
         names.sort_unstable();
         names.dedup();
@@ -645,8 +656,7 @@ impl Batch {
     /// A cell, if it is there.
     pub fn get_cell(&mut self, level: Level, row: u32, target: &Target) -> Edited<Option<Value>> {
         self.check_target(level, target)?;
-        self.open(level, row)?;
-        let variant = self.row(level, row)?.variant;
+        let Some(variant) = self.open(level, row)? else { return Ok(None) };
         let Some(cell) = locate(self.signal, level, variant, target) else { return Ok(None) };
         let value = match self.draft.read(&mut self.store, cell)? {
             Some(raw) => Some(to_value(&self.store, raw)?),
@@ -669,7 +679,9 @@ impl Batch {
 
     /// All attributes of a row.
     pub fn attributes(&mut self, level: Level, row: u32) -> Edited<Vec<KeyValue>> {
-        self.open(level, row)?;
+        if self.open(level, row)?.is_none() {
+            return Ok(Vec::new());
+        }
         let parts: Vec<_> = self.draft.attributes().copied().collect();
         let mut attributes = Vec::new();
         let mut bytes = 0;
@@ -807,12 +819,42 @@ impl Batch {
         rows.get(row as usize).copied().ok_or_else(|| no_row(level, row, count))
     }
 
-    /// Opens a row for reading.
-    fn open(&mut self, level: Level, row: u32) -> Edited {
+    /// Those of the rows that were not discarded in this turn.
+    fn living(&mut self, level: Level, chosen: Chosen) -> Edited<Chosen> {
+        if !self.turn.discards {
+            return Ok(chosen);
+        }
+        let count = self.rows(level)?.len() as u32;
+        let mut living = Vec::new();
+        for row in chosen.iter(count) {
+            let entry = self.row(level, row)?;
+            if !self.is_discarded(level, row, &entry) {
+                living.push(row);
+            }
+        }
+        Ok(Chosen::Some(living))
+    }
+
+    /// Whether a row was discarded in this turn, itself or by a row above it: it has no cells any more.
+    fn is_discarded(&self, level: Level, row: u32, entry: &Row) -> bool {
+        if !self.turn.discards {
+            return false;
+        }
+        // Down to the records, a mark goes to every row below.
+        let is_marked = |level, row| self.tables.fate(level, row as usize) == Fate::Discard;
+        is_marked(level, row) || BELOW_RECORDS.contains(&level) && is_marked(Level::Record, entry.parent)
+    }
+
+    /// Opens a row for reading; `None` where it was discarded.
+    fn open(&mut self, level: Level, row: u32) -> Edited<Option<Variant>> {
         self.settle()?;
         let entry = self.row(level, row)?;
+        if self.is_discarded(level, row, &entry) {
+            return Ok(None);
+        }
         self.turn.clock.row(entry.content().len())?;
-        self.load(level, row, &entry)
+        self.load(level, row, &entry)?;
+        Ok(Some(entry.variant))
     }
 
     fn load(&mut self, level: Level, row: u32, entry: &Row) -> Edited {
@@ -841,19 +883,22 @@ impl Batch {
 
     // How they are read.
 
+    /// Shows the cells of rows that [`Batch::scan_before`] chose. Those that were discarded have none.
     fn scan(
         &mut self,
         column: &Column,
-        rows: &Rows,
+        chosen: &Chosen,
         mut see: impl FnMut(&Store, u32, Option<Raw>) -> Edited,
     ) -> Edited {
         let level = column.level;
-        let chosen = self.scan_before(column, rows)?;
         let count = self.rows(level)?.len() as u32;
         for row in chosen.iter(count) {
             let entry = self.row(level, row)?;
             self.turn.clock.row(entry.content().len())?;
-            let raw = self.peek(level, row, &entry, &column.target)?;
+            let raw = match self.is_discarded(level, row, &entry) {
+                false => self.peek(level, row, &entry, &column.target)?,
+                true => None,
+            };
             see(&self.store, row, raw)?;
         }
         Ok(())
@@ -887,7 +932,8 @@ impl Batch {
     ) -> Edited<Cells> {
         let mut cells = Cells::default();
         let room = self.turn.room(&self.store);
-        self.scan(column, rows, |store, _, raw| {
+        let chosen = self.scan_before(column, rows)?;
+        self.scan(column, &chosen, |store, _, raw| {
             let cell = match raw {
                 Some(raw) => read(store, raw)?,
                 None => None,
@@ -915,7 +961,8 @@ impl Batch {
         let mut cells = Vec::new();
         let mut bytes = 0u64;
         let room = self.turn.room(&self.store);
-        self.scan(column, rows, |store, _, raw| {
+        let chosen = self.scan_before(column, rows)?;
+        self.scan(column, &chosen, |store, _, raw| {
             bytes += size_of::<Option<T>>() as u64;
             let cell = match raw {
                 Some(raw) => {
@@ -986,11 +1033,12 @@ impl Batch {
         self.settle()?;
         let above = self.above(to.level, source.level)?;
         let mut raws = Vec::new();
-        self.scan(source, &Rows::All, |_, _, raw| {
+        self.scan(source, &Chosen::All, |_, _, raw| {
             raws.push(raw);
             Ok(())
         })?;
         let chosen = self.choose(to.level, rows)?;
+        let chosen = self.living(to.level, chosen)?;
         let mut cells = Vec::new();
         for row in chosen.iter(above.len() as u32) {
             let entry = self.row(to.level, row)?;
@@ -1050,6 +1098,7 @@ impl Batch {
         if matches!(all, Chosen::All) && level == Level::Record {
             self.store.expect(self.store.base().len() / 4 * 5);
         }
+        let all = self.living(level, all)?;
         let mut append: Option<(Variant, Option<Append<'_>>)> = None;
         for row in all.iter(count) {
             let entry = self.row(level, row)?;
@@ -1200,6 +1249,7 @@ impl Batch {
     ) -> Edited {
         let Some(request) = Message::request(self.signal) else { return Ok(()) };
         self.remember();
+        self.empty_marked()?;
         let resource = request.below(1);
         let scope = resource.and_then(|message| message.below(2));
         let below_scope = scope.and_then(|message| message.below(2));
@@ -1212,11 +1262,17 @@ impl Batch {
             let Some(message) = message else { continue };
             for row in 0..self.tables.rows(level).len() as u32 {
                 self.turn.clock.row(0)?;
-                self.rewrite_container(level, row, message, change)?;
+                let entry = self.tables.rows(level)[row as usize];
+                if !self.is_discarded(level, row, &entry) {
+                    self.rewrite_container(level, row, message, change)?;
+                }
             }
         }
         for row in 0..self.tables.records.len() as u32 {
             let entry = self.tables.records[row as usize];
+            if self.is_discarded(Level::Record, row, &entry) {
+                continue;
+            }
             self.turn.clock.row(entry.content().len())?;
             let point = || metric.and_then(|metric| metric.below(entry.variant.metric_data())?.below(1));
             let Some(message) = record.or_else(point) else { continue };
@@ -1264,7 +1320,7 @@ impl Batch {
     fn mark(&mut self, level: Level, rows: Chosen, fate: Fate) -> Edited {
         self.remember();
         let count = self.rows(level)?.len();
-        if matches!(level, Level::Event | Level::Link | Level::Exemplar) {
+        if BELOW_RECORDS.contains(&level) {
             rows.iter(count as u32).for_each(|row| self.tables.set_fate(level, count, row, fate));
             return Ok(());
         }
@@ -1291,24 +1347,42 @@ impl Batch {
     /// Takes what was discarded below records out of them. Only then: rows keep their numbers for a
     /// whole turn.
     fn drop_marked(&mut self) -> Edited {
-        for level in [Level::Event, Level::Link, Level::Exemplar] {
+        for level in BELOW_RECORDS {
             let fates = std::mem::take(&mut self.tables.fates[level as usize]);
-            let is_marked = |row: u32| fates.get(row as usize) == Some(&Fate::Discard);
-            let rows = match fates.is_empty() {
-                true => continue,
-                false => self.rows(level)?.to_vec(),
-            };
-            let mut parents: Vec<u32> = rows
-                .iter()
-                .enumerate()
-                .filter(|(row, _)| is_marked(*row as u32))
-                .map(|(_, row)| row.parent)
-                .collect();
-            parents.dedup();
-            for parent in parents {
-                self.put_below(level, parent, &rows, |row| is_marked(row).then_some(None))?;
-                self.check_bytes()?;
-            }
+            self.put_marked(level, &fates, None)?;
+        }
+        Ok(())
+    }
+
+    /// Empties what was discarded below records, for what looks into whole records.
+    fn empty_marked(&mut self) -> Edited {
+        for level in BELOW_RECORDS {
+            let fates = self.tables.fates[level as usize].clone();
+            self.put_marked(level, &fates, Some(Span::default()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes this in place of the rows below records that were discarded, or leaves them out.
+    fn put_marked(&mut self, level: Level, fates: &[Fate], content: Option<Span>) -> Edited {
+        if fates.is_empty() {
+            return Ok(());
+        }
+        let rows = self.rows(level)?.to_vec();
+        let is_marked = |row: u32, entry: &Row| {
+            let is_it_already = content.is_some() && entry.content().is_empty();
+            fates.get(row as usize) == Some(&Fate::Discard) && !is_it_already
+        };
+        let marked = rows.iter().enumerate().filter(|(row, entry)| is_marked(*row as u32, entry));
+        let mut parents: Vec<u32> = marked.map(|(_, entry)| entry.parent).collect();
+        parents.dedup();
+        // A record that is discarded goes with all that is in it.
+        parents.retain(|parent| self.tables.fate(Level::Record, *parent as usize) != Fate::Discard);
+        for parent in parents {
+            self.put_below(level, parent, &rows, |row| {
+                is_marked(row, &rows[row as usize]).then_some(content)
+            })?;
+            self.check_bytes()?;
         }
         Ok(())
     }

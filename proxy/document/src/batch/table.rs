@@ -110,10 +110,13 @@ impl Tables {
         self.fates[level as usize].get(row).copied().unwrap_or_default()
     }
 
+    /// The last one counts, but what was discarded stays so.
     pub(super) fn set_fate(&mut self, level: Level, count: usize, row: u32, fate: Fate) {
         let fates = &mut self.fates[level as usize];
         fates.resize(count, Fate::Stay);
-        fates[row as usize] = fate;
+        if fates[row as usize] != Fate::Discard {
+            fates[row as usize] = fate;
+        }
     }
 
     /// Whether every row stays.

@@ -1,4 +1,5 @@
 mod cases;
+mod discarded;
 mod generate;
 mod limits;
 mod malformed;

@@ -24,6 +24,8 @@ pub(super) struct Turn {
     pub left: Effects,
     /// Why something was begun and not finished: from then on the turn can only be undone.
     pub broken: Option<EditError>,
+    /// Whether it discarded any rows.
+    pub discards: bool,
     /// How far edits may go, in bytes, with what was handed out.
     bytes_max: u64,
     handed_out: u64,
@@ -68,6 +70,7 @@ impl Turn {
             edited_before: store.edited(),
             left: Effects::default(),
             broken: None,
+            discards: false,
             bytes_max: ADDRESSES_MAX,
             handed_out: 0,
             clock: Clock { deadline: None, worked: 0 },

@@ -532,7 +532,17 @@ impl Model {
         self.kind(level, target).map(drop)
     }
 
+    /// Whether a row was discarded, or a row above it.
+    pub(super) fn is_gone(&self, level: Level, row: usize) -> bool {
+        let it = &self.rows[level as usize][row];
+        let above = self.above(level).filter(|above| self.has_level(*above));
+        it.leaves == Leaves::Discarded || above.is_some_and(|above| self.is_gone(above, it.parent))
+    }
+
     pub(super) fn read(&self, level: Level, row: usize, target: &Target) -> Option<Cell> {
+        if self.is_gone(level, row) {
+            return None;
+        }
         let row = &self.rows[level as usize][row];
         let field = match target {
             Target::Attribute(key) => {
@@ -587,6 +597,9 @@ impl Model {
 
     /// Writes a value that was checked; rows that do not have the target stay.
     pub(super) fn write(&mut self, level: Level, row: usize, target: &Target, value: &Value) {
+        if self.is_gone(level, row) {
+            return;
+        }
         let it = &mut self.rows[level as usize][row];
         match target {
             Target::Attribute(key) => it.set_attribute(key.as_bytes(), &any_of(value)),
@@ -600,6 +613,9 @@ impl Model {
     }
 
     pub(super) fn remove(&mut self, level: Level, row: usize, target: &Target) {
+        if self.is_gone(level, row) {
+            return;
+        }
         let it = &mut self.rows[level as usize][row];
         match target {
             Target::Attribute(key) => it.retain(|field| key_of(field) != key.as_bytes()),
@@ -649,6 +665,9 @@ impl Model {
 
     /// Writes a cell of another target; nothing where it cannot be held.
     pub(super) fn write_cell(&mut self, level: Level, row: usize, target: &Target, cell: &Cell) {
+        if self.is_gone(level, row) {
+            return;
+        }
         if let (Target::Attribute(key), Cell::Any(any)) = (target, cell) {
             return self.rows[level as usize][row].set_attribute(key.as_bytes(), any);
         }
@@ -668,18 +687,27 @@ impl Model {
 
     /// Marks rows with everything below them down to the records.
     pub(super) fn leave(&mut self, level: Level, chosen: &[usize], leaves: &Leaves) {
-        for &row in chosen {
-            self.rows[level as usize][row].leaves = leaves.clone();
-        }
+        let mut marked: Vec<(Level, usize)> = chosen.iter().map(|row| (level, *row)).collect();
         for below in [Level::Scope, Level::Metric, Level::Record] {
             if below > level && self.has_level(below) && self.has_level(level) {
-                for row in 0..self.count(below) {
-                    if chosen.contains(&self.ancestor(below, row, level).unwrap()) {
-                        self.rows[below as usize][row].leaves = leaves.clone();
-                    }
-                }
+                let rows = (0..self.count(below))
+                    .filter(|row| chosen.contains(&self.ancestor(below, *row, level).unwrap()));
+                marked.extend(rows.map(|row| (below, row)));
             }
         }
+        // What was discarded stays so.
+        marked.retain(|(level, row)| !self.is_gone(*level, *row));
+        for (level, row) in marked {
+            self.rows[level as usize][row].leaves = leaves.clone();
+        }
+    }
+
+    /// Every row that was not discarded.
+    fn living(&mut self) -> impl Iterator<Item = &mut Row> {
+        let gone = Level::ALL
+            .map(|level| (0..self.count(level)).map(|row| self.is_gone(level, row)).collect::<Vec<_>>());
+        let rows = self.rows.iter_mut().flatten().zip(gone.into_iter().flatten());
+        rows.filter(|(_, is_gone)| !is_gone).map(|(row, _)| row)
     }
 
     pub(super) fn replace(&mut self, bytes: &[u8]) {
@@ -689,7 +717,7 @@ impl Model {
 
     pub(super) fn remove_unknown(&mut self) -> u64 {
         let mut count = 0;
-        for row in self.rows.iter_mut().flatten() {
+        for row in self.living() {
             let before = count;
             row.home.retain_mut(|item| match item {
                 Item::Field(field) => known(row.home_message, field, &mut count),
@@ -705,7 +733,8 @@ impl Model {
         }
         let outside_before = count;
         count += self.request.iter().filter(|item| matches!(item, Item::Field(_))).count() as u64;
-        let metrics = self.rows[Level::Metric as usize].iter().flat_map(|row| &row.children);
+        let metrics = self.rows[Level::Metric as usize].iter();
+        let metrics = metrics.filter(|row| row.leaves != Leaves::Discarded).flat_map(|row| &row.children);
         for item in metrics {
             let Item::Data { field, items } = item else { continue };
             let message = self.metric_data(field.number);
@@ -722,7 +751,7 @@ impl Model {
     /// Masks a word in texts and bytes; `places` as the contract has it. Gives how often it was there.
     pub(super) fn redact(&mut self, word: &[u8], mask: &[u8], places: Places) -> u64 {
         let mut redaction = Mask { word, mask, places, count: 0 };
-        for row in self.rows.iter_mut().flatten() {
+        for row in self.living() {
             let before = redaction.count;
             for item in &mut row.home {
                 if let Item::Field(field) = item {

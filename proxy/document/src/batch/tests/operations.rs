@@ -223,7 +223,7 @@ pub(super) fn calls() -> impl Strategy<Value = Call> {
         1 => odd_batches(Oddities { broken_texts: true }).prop_map(|(signal, bytes)| Call::Replace(signal, bytes)),
         1 => select(&Signal::ALL[..3]).prop_map(|signal| Call::Replace(signal, b"\x0a\x7f".to_vec())),
     ];
-    prop_oneof![5 => edits, 3 => reads, 2 => writes, 1 => moves]
+    prop_oneof![5 => edits, 3 => reads, 2 => writes, 2 => moves]
 }
 
 pub(super) fn pattern(expression: &str) -> Pattern {
@@ -411,9 +411,9 @@ impl Call {
             Call::RedactCells(column, rows) => model.redact_cells(column, rows),
             Call::RemoveUnknownFields => words(model.remove_unknown()),
             Call::Find(column, look, rows) => {
-                let found =
-                    model.cells(column, rows)?.into_iter().filter(|(_, cell)| look.passes(cell.as_ref()));
-                words(found.map(|(row, _)| row as u32).collect::<Vec<_>>())
+                let mut found = model.cells(column, rows)?;
+                found.retain(|(row, cell)| look.passes(cell.as_ref()) && !model.is_gone(column.level, *row));
+                words(found.into_iter().map(|(row, _)| row as u32).collect::<Vec<_>>())
             }
             Call::Discard(level, rows) => {
                 let chosen = model.choose(*level, rows)?;
@@ -495,6 +495,9 @@ impl Call {
             }
             Call::Attributes(level, row) => {
                 model.choose(*level, &Rows::Only(vec![*row]))?;
+                if model.is_gone(*level, *row as usize) {
+                    return words(Vec::<KeyValue>::new());
+                }
                 let attributes = model.row(*level, *row as usize).attributes().map(|field| KeyValue {
                     key: String::from_utf8_lossy(&model::key_of(field)).into_owned(),
                     value: value_of_cell(&model::Cell::Any(model::value_of(field))),
@@ -558,7 +561,9 @@ impl Look {
 impl Model {
     fn each(&mut self, level: Level, rows: &Rows, mut change: impl FnMut(&mut model::Row)) -> Answer {
         for row in self.choose(level, rows)? {
-            change(self.row(level, row));
+            if !self.is_gone(level, row) {
+                change(self.row(level, row));
+            }
         }
         words(())
     }
