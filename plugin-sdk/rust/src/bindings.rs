@@ -48,7 +48,8 @@ pub mod tollgate {
                     }
                 }
             }
-            /// The levels of a batch, from the outside.
+            /// The levels of a batch, from the outside. One that a signal does not have is one without rows: to ask
+            /// something of all of them is no error, and nothing happens.
             ///
             /// A row is a level and an index, counted from 0 in the order of the bytes. Row numbers do not change
             /// while `process` runs, whatever is discarded or routed.
@@ -665,6 +666,9 @@ pub mod tollgate {
                 BadArgument(_rt::String),
                 /// What this level, this signal or this host does not have. Nothing was changed.
                 Unsupported(_rt::String),
+                /// The plugin itself failed: something that it depends on, or that it took for granted. No function
+                /// of the host gives this.
+                Failed(_rt::String),
             }
             impl ::core::fmt::Debug for Error {
                 fn fmt(
@@ -680,6 +684,9 @@ pub mod tollgate {
                         }
                         Error::Unsupported(e) => {
                             f.debug_tuple("Error::Unsupported").field(e).finish()
+                        }
+                        Error::Failed(e) => {
+                            f.debug_tuple("Error::Failed").field(e).finish()
                         }
                     }
                 }
@@ -847,7 +854,7 @@ pub mod tollgate {
                     }
                     wit_import2(ptr0.cast_mut(), len0, check.clone() as i32, ptr1);
                     let l3 = i32::from(*ptr1.add(0).cast::<u8>());
-                    let result19 = match l3 {
+                    let result22 = match l3 {
                         0 => {
                             let e = {
                                 let l4 = *ptr1
@@ -862,10 +869,10 @@ pub mod tollgate {
                                 let l5 = i32::from(
                                     *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V18;
-                                let v18 = match l5 {
+                                use super::super::super::tollgate::plugin::types::Error as V21;
+                                let v21 = match l5 {
                                     0 => {
-                                        let e18 = {
+                                        let e21 = {
                                             let l6 = *ptr1
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -895,10 +902,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes11),
                                             }
                                         };
-                                        V18::BadConfig(e18)
+                                        V21::BadConfig(e21)
                                     }
                                     1 => {
-                                        let e18 = {
+                                        let e21 = {
                                             let l12 = *ptr1
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -913,11 +920,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes14)
                                         };
-                                        V18::BadArgument(e18)
+                                        V21::BadArgument(e21)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e18 = {
+                                    2 => {
+                                        let e21 = {
                                             let l15 = *ptr1
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -932,16 +938,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes17)
                                         };
-                                        V18::Unsupported(e18)
+                                        V21::Unsupported(e21)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e21 = {
+                                            let l18 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l19 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len20 = l19;
+                                            let bytes20 = _rt::Vec::from_raw_parts(
+                                                l18.cast(),
+                                                len20,
+                                                len20,
+                                            );
+                                            _rt::string_lift(bytes20)
+                                        };
+                                        V21::Failed(e21)
                                     }
                                 };
-                                v18
+                                v21
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result19
+                    result22
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -1010,7 +1035,7 @@ pub mod tollgate {
                         ptr3,
                     );
                     let l5 = i32::from(*ptr3.add(0).cast::<u8>());
-                    let result21 = match l5 {
+                    let result24 = match l5 {
                         0 => {
                             let e = {
                                 let l6 = *ptr3
@@ -1025,10 +1050,10 @@ pub mod tollgate {
                                 let l7 = i32::from(
                                     *ptr3.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V20;
-                                let v20 = match l7 {
+                                use super::super::super::tollgate::plugin::types::Error as V23;
+                                let v23 = match l7 {
                                     0 => {
-                                        let e20 = {
+                                        let e23 = {
                                             let l8 = *ptr3
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -1058,10 +1083,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes13),
                                             }
                                         };
-                                        V20::BadConfig(e20)
+                                        V23::BadConfig(e23)
                                     }
                                     1 => {
-                                        let e20 = {
+                                        let e23 = {
                                             let l14 = *ptr3
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -1076,11 +1101,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes16)
                                         };
-                                        V20::BadArgument(e20)
+                                        V23::BadArgument(e23)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e20 = {
+                                    2 => {
+                                        let e23 = {
                                             let l17 = *ptr3
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -1095,16 +1119,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes19)
                                         };
-                                        V20::Unsupported(e20)
+                                        V23::Unsupported(e23)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e23 = {
+                                            let l20 = *ptr3
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l21 = *ptr3
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len22 = l21;
+                                            let bytes22 = _rt::Vec::from_raw_parts(
+                                                l20.cast(),
+                                                len22,
+                                                len22,
+                                            );
+                                            _rt::string_lift(bytes22)
+                                        };
+                                        V23::Failed(e23)
                                     }
                                 };
-                                v20
+                                v23
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result21
+                    result24
                 }
             }
         }
@@ -1421,7 +1464,7 @@ pub mod tollgate {
                         ptr14,
                     );
                     let l16 = i32::from(*ptr14.add(0).cast::<u8>());
-                    let result31 = match l16 {
+                    let result34 = match l16 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -1431,10 +1474,10 @@ pub mod tollgate {
                                 let l17 = i32::from(
                                     *ptr14.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V30;
-                                let v30 = match l17 {
+                                use super::super::super::tollgate::plugin::types::Error as V33;
+                                let v33 = match l17 {
                                     0 => {
-                                        let e30 = {
+                                        let e33 = {
                                             let l18 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -1464,10 +1507,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes23),
                                             }
                                         };
-                                        V30::BadConfig(e30)
+                                        V33::BadConfig(e33)
                                     }
                                     1 => {
-                                        let e30 = {
+                                        let e33 = {
                                             let l24 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -1482,11 +1525,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes26)
                                         };
-                                        V30::BadArgument(e30)
+                                        V33::BadArgument(e33)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e30 = {
+                                    2 => {
+                                        let e33 = {
                                             let l27 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -1501,16 +1543,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes29)
                                         };
-                                        V30::Unsupported(e30)
+                                        V33::Unsupported(e33)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e33 = {
+                                            let l30 = *ptr14
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l31 = *ptr14
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len32 = l31;
+                                            let bytes32 = _rt::Vec::from_raw_parts(
+                                                l30.cast(),
+                                                len32,
+                                                len32,
+                                            );
+                                            _rt::string_lift(bytes32)
+                                        };
+                                        V33::Failed(e33)
                                     }
                                 };
-                                v30
+                                v33
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result31
+                    result34
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -1709,7 +1770,7 @@ pub mod tollgate {
                         ptr14,
                     );
                     let l16 = i32::from(*ptr14.add(0).cast::<u8>());
-                    let result31 = match l16 {
+                    let result34 = match l16 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -1719,10 +1780,10 @@ pub mod tollgate {
                                 let l17 = i32::from(
                                     *ptr14.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V30;
-                                let v30 = match l17 {
+                                use super::super::super::tollgate::plugin::types::Error as V33;
+                                let v33 = match l17 {
                                     0 => {
-                                        let e30 = {
+                                        let e33 = {
                                             let l18 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -1752,10 +1813,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes23),
                                             }
                                         };
-                                        V30::BadConfig(e30)
+                                        V33::BadConfig(e33)
                                     }
                                     1 => {
-                                        let e30 = {
+                                        let e33 = {
                                             let l24 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -1770,11 +1831,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes26)
                                         };
-                                        V30::BadArgument(e30)
+                                        V33::BadArgument(e33)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e30 = {
+                                    2 => {
+                                        let e33 = {
                                             let l27 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -1789,16 +1849,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes29)
                                         };
-                                        V30::Unsupported(e30)
+                                        V33::Unsupported(e33)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e33 = {
+                                            let l30 = *ptr14
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l31 = *ptr14
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len32 = l31;
+                                            let bytes32 = _rt::Vec::from_raw_parts(
+                                                l30.cast(),
+                                                len32,
+                                                len32,
+                                            );
+                                            _rt::string_lift(bytes32)
+                                        };
+                                        V33::Failed(e33)
                                     }
                                 };
-                                v30
+                                v33
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result31
+                    result34
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -1997,7 +2076,7 @@ pub mod tollgate {
                         ptr14,
                     );
                     let l16 = i32::from(*ptr14.add(0).cast::<u8>());
-                    let result31 = match l16 {
+                    let result34 = match l16 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -2007,10 +2086,10 @@ pub mod tollgate {
                                 let l17 = i32::from(
                                     *ptr14.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V30;
-                                let v30 = match l17 {
+                                use super::super::super::tollgate::plugin::types::Error as V33;
+                                let v33 = match l17 {
                                     0 => {
-                                        let e30 = {
+                                        let e33 = {
                                             let l18 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2040,10 +2119,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes23),
                                             }
                                         };
-                                        V30::BadConfig(e30)
+                                        V33::BadConfig(e33)
                                     }
                                     1 => {
-                                        let e30 = {
+                                        let e33 = {
                                             let l24 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2058,11 +2137,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes26)
                                         };
-                                        V30::BadArgument(e30)
+                                        V33::BadArgument(e33)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e30 = {
+                                    2 => {
+                                        let e33 = {
                                             let l27 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2077,16 +2155,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes29)
                                         };
-                                        V30::Unsupported(e30)
+                                        V33::Unsupported(e33)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e33 = {
+                                            let l30 = *ptr14
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l31 = *ptr14
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len32 = l31;
+                                            let bytes32 = _rt::Vec::from_raw_parts(
+                                                l30.cast(),
+                                                len32,
+                                                len32,
+                                            );
+                                            _rt::string_lift(bytes32)
+                                        };
+                                        V33::Failed(e33)
                                     }
                                 };
-                                v30
+                                v33
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result31
+                    result34
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -2266,7 +2363,7 @@ pub mod tollgate {
                         ptr10,
                     );
                     let l12 = i32::from(*ptr10.add(0).cast::<u8>());
-                    let result27 = match l12 {
+                    let result30 = match l12 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -2276,10 +2373,10 @@ pub mod tollgate {
                                 let l13 = i32::from(
                                     *ptr10.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V26;
-                                let v26 = match l13 {
+                                use super::super::super::tollgate::plugin::types::Error as V29;
+                                let v29 = match l13 {
                                     0 => {
-                                        let e26 = {
+                                        let e29 = {
                                             let l14 = *ptr10
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2309,10 +2406,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes19),
                                             }
                                         };
-                                        V26::BadConfig(e26)
+                                        V29::BadConfig(e29)
                                     }
                                     1 => {
-                                        let e26 = {
+                                        let e29 = {
                                             let l20 = *ptr10
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2327,11 +2424,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes22)
                                         };
-                                        V26::BadArgument(e26)
+                                        V29::BadArgument(e29)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e26 = {
+                                    2 => {
+                                        let e29 = {
                                             let l23 = *ptr10
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2346,16 +2442,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes25)
                                         };
-                                        V26::Unsupported(e26)
+                                        V29::Unsupported(e29)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e29 = {
+                                            let l26 = *ptr10
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l27 = *ptr10
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len28 = l27;
+                                            let bytes28 = _rt::Vec::from_raw_parts(
+                                                l26.cast(),
+                                                len28,
+                                                len28,
+                                            );
+                                            _rt::string_lift(bytes28)
+                                        };
+                                        V29::Failed(e29)
                                     }
                                 };
-                                v26
+                                v29
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result27
+                    result30
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -2466,7 +2581,7 @@ pub mod tollgate {
                         ptr9,
                     );
                     let l11 = i32::from(*ptr9.add(0).cast::<u8>());
-                    let result26 = match l11 {
+                    let result29 = match l11 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -2476,10 +2591,10 @@ pub mod tollgate {
                                 let l12 = i32::from(
                                     *ptr9.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V25;
-                                let v25 = match l12 {
+                                use super::super::super::tollgate::plugin::types::Error as V28;
+                                let v28 = match l12 {
                                     0 => {
-                                        let e25 = {
+                                        let e28 = {
                                             let l13 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2509,10 +2624,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes18),
                                             }
                                         };
-                                        V25::BadConfig(e25)
+                                        V28::BadConfig(e28)
                                     }
                                     1 => {
-                                        let e25 = {
+                                        let e28 = {
                                             let l19 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2527,11 +2642,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes21)
                                         };
-                                        V25::BadArgument(e25)
+                                        V28::BadArgument(e28)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e25 = {
+                                    2 => {
+                                        let e28 = {
                                             let l22 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2546,16 +2660,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes24)
                                         };
-                                        V25::Unsupported(e25)
+                                        V28::Unsupported(e28)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e28 = {
+                                            let l25 = *ptr9
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l26 = *ptr9
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len27 = l26;
+                                            let bytes27 = _rt::Vec::from_raw_parts(
+                                                l25.cast(),
+                                                len27,
+                                                len27,
+                                            );
+                                            _rt::string_lift(bytes27)
+                                        };
+                                        V28::Failed(e28)
                                     }
                                 };
-                                v25
+                                v28
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result26
+                    result29
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -2647,7 +2780,7 @@ pub mod tollgate {
                         ptr5,
                     );
                     let l7 = i32::from(*ptr5.add(0).cast::<u8>());
-                    let result22 = match l7 {
+                    let result25 = match l7 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -2657,10 +2790,10 @@ pub mod tollgate {
                                 let l8 = i32::from(
                                     *ptr5.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V21;
-                                let v21 = match l8 {
+                                use super::super::super::tollgate::plugin::types::Error as V24;
+                                let v24 = match l8 {
                                     0 => {
-                                        let e21 = {
+                                        let e24 = {
                                             let l9 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2690,10 +2823,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes14),
                                             }
                                         };
-                                        V21::BadConfig(e21)
+                                        V24::BadConfig(e24)
                                     }
                                     1 => {
-                                        let e21 = {
+                                        let e24 = {
                                             let l15 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2708,11 +2841,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes17)
                                         };
-                                        V21::BadArgument(e21)
+                                        V24::BadArgument(e24)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e21 = {
+                                    2 => {
+                                        let e24 = {
                                             let l18 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2727,16 +2859,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes20)
                                         };
-                                        V21::Unsupported(e21)
+                                        V24::Unsupported(e24)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e24 = {
+                                            let l21 = *ptr5
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l22 = *ptr5
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len23 = l22;
+                                            let bytes23 = _rt::Vec::from_raw_parts(
+                                                l21.cast(),
+                                                len23,
+                                                len23,
+                                            );
+                                            _rt::string_lift(bytes23)
+                                        };
+                                        V24::Failed(e24)
                                     }
                                 };
-                                v21
+                                v24
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result22
+                    result25
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -2828,7 +2979,7 @@ pub mod tollgate {
                         ptr5,
                     );
                     let l7 = i32::from(*ptr5.add(0).cast::<u8>());
-                    let result22 = match l7 {
+                    let result25 = match l7 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -2838,10 +2989,10 @@ pub mod tollgate {
                                 let l8 = i32::from(
                                     *ptr5.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V21;
-                                let v21 = match l8 {
+                                use super::super::super::tollgate::plugin::types::Error as V24;
+                                let v24 = match l8 {
                                     0 => {
-                                        let e21 = {
+                                        let e24 = {
                                             let l9 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2871,10 +3022,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes14),
                                             }
                                         };
-                                        V21::BadConfig(e21)
+                                        V24::BadConfig(e24)
                                     }
                                     1 => {
-                                        let e21 = {
+                                        let e24 = {
                                             let l15 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2889,11 +3040,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes17)
                                         };
-                                        V21::BadArgument(e21)
+                                        V24::BadArgument(e24)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e21 = {
+                                    2 => {
+                                        let e24 = {
                                             let l18 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -2908,16 +3058,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes20)
                                         };
-                                        V21::Unsupported(e21)
+                                        V24::Unsupported(e24)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e24 = {
+                                            let l21 = *ptr5
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l22 = *ptr5
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len23 = l22;
+                                            let bytes23 = _rt::Vec::from_raw_parts(
+                                                l21.cast(),
+                                                len23,
+                                                len23,
+                                            );
+                                            _rt::string_lift(bytes23)
+                                        };
+                                        V24::Failed(e24)
                                     }
                                 };
-                                v21
+                                v24
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result22
+                    result25
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -3026,7 +3195,7 @@ pub mod tollgate {
                         ptr7,
                     );
                     let l9 = i32::from(*ptr7.add(0).cast::<u8>());
-                    let result24 = match l9 {
+                    let result27 = match l9 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -3036,10 +3205,10 @@ pub mod tollgate {
                                 let l10 = i32::from(
                                     *ptr7.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V23;
-                                let v23 = match l10 {
+                                use super::super::super::tollgate::plugin::types::Error as V26;
+                                let v26 = match l10 {
                                     0 => {
-                                        let e23 = {
+                                        let e26 = {
                                             let l11 = *ptr7
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3069,10 +3238,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes16),
                                             }
                                         };
-                                        V23::BadConfig(e23)
+                                        V26::BadConfig(e26)
                                     }
                                     1 => {
-                                        let e23 = {
+                                        let e26 = {
                                             let l17 = *ptr7
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3087,11 +3256,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes19)
                                         };
-                                        V23::BadArgument(e23)
+                                        V26::BadArgument(e26)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e23 = {
+                                    2 => {
+                                        let e26 = {
                                             let l20 = *ptr7
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3106,16 +3274,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes22)
                                         };
-                                        V23::Unsupported(e23)
+                                        V26::Unsupported(e26)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e26 = {
+                                            let l23 = *ptr7
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l24 = *ptr7
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len25 = l24;
+                                            let bytes25 = _rt::Vec::from_raw_parts(
+                                                l23.cast(),
+                                                len25,
+                                                len25,
+                                            );
+                                            _rt::string_lift(bytes25)
+                                        };
+                                        V26::Failed(e26)
                                     }
                                 };
-                                v23
+                                v26
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result24
+                    result27
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -3218,7 +3405,7 @@ pub mod tollgate {
                         ptr6,
                     );
                     let l8 = i32::from(*ptr6.add(0).cast::<u8>());
-                    let result23 = match l8 {
+                    let result26 = match l8 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -3228,10 +3415,10 @@ pub mod tollgate {
                                 let l9 = i32::from(
                                     *ptr6.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V22;
-                                let v22 = match l9 {
+                                use super::super::super::tollgate::plugin::types::Error as V25;
+                                let v25 = match l9 {
                                     0 => {
-                                        let e22 = {
+                                        let e25 = {
                                             let l10 = *ptr6
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3261,10 +3448,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes15),
                                             }
                                         };
-                                        V22::BadConfig(e22)
+                                        V25::BadConfig(e25)
                                     }
                                     1 => {
-                                        let e22 = {
+                                        let e25 = {
                                             let l16 = *ptr6
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3279,11 +3466,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes18)
                                         };
-                                        V22::BadArgument(e22)
+                                        V25::BadArgument(e25)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e22 = {
+                                    2 => {
+                                        let e25 = {
                                             let l19 = *ptr6
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3298,16 +3484,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes21)
                                         };
-                                        V22::Unsupported(e22)
+                                        V25::Unsupported(e25)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e25 = {
+                                            let l22 = *ptr6
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l23 = *ptr6
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len24 = l23;
+                                            let bytes24 = _rt::Vec::from_raw_parts(
+                                                l22.cast(),
+                                                len24,
+                                                len24,
+                                            );
+                                            _rt::string_lift(bytes24)
+                                        };
+                                        V25::Failed(e25)
                                     }
                                 };
-                                v22
+                                v25
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result23
+                    result26
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -3446,7 +3651,7 @@ pub mod tollgate {
                         ptr13,
                     );
                     let l15 = i32::from(*ptr13.add(0).cast::<u8>());
-                    let result30 = match l15 {
+                    let result33 = match l15 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -3456,10 +3661,10 @@ pub mod tollgate {
                                 let l16 = i32::from(
                                     *ptr13.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V29;
-                                let v29 = match l16 {
+                                use super::super::super::tollgate::plugin::types::Error as V32;
+                                let v32 = match l16 {
                                     0 => {
-                                        let e29 = {
+                                        let e32 = {
                                             let l17 = *ptr13
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3489,10 +3694,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes22),
                                             }
                                         };
-                                        V29::BadConfig(e29)
+                                        V32::BadConfig(e32)
                                     }
                                     1 => {
-                                        let e29 = {
+                                        let e32 = {
                                             let l23 = *ptr13
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3507,11 +3712,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes25)
                                         };
-                                        V29::BadArgument(e29)
+                                        V32::BadArgument(e32)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e29 = {
+                                    2 => {
+                                        let e32 = {
                                             let l26 = *ptr13
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3526,16 +3730,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes28)
                                         };
-                                        V29::Unsupported(e29)
+                                        V32::Unsupported(e32)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e32 = {
+                                            let l29 = *ptr13
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l30 = *ptr13
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len31 = l30;
+                                            let bytes31 = _rt::Vec::from_raw_parts(
+                                                l29.cast(),
+                                                len31,
+                                                len31,
+                                            );
+                                            _rt::string_lift(bytes31)
+                                        };
+                                        V32::Failed(e32)
                                     }
                                 };
-                                v29
+                                v32
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result30
+                    result33
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -3637,7 +3860,7 @@ pub mod tollgate {
                         ptr6,
                     );
                     let l8 = i32::from(*ptr6.add(0).cast::<u8>());
-                    let result23 = match l8 {
+                    let result26 = match l8 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -3647,10 +3870,10 @@ pub mod tollgate {
                                 let l9 = i32::from(
                                     *ptr6.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V22;
-                                let v22 = match l9 {
+                                use super::super::super::tollgate::plugin::types::Error as V25;
+                                let v25 = match l9 {
                                     0 => {
-                                        let e22 = {
+                                        let e25 = {
                                             let l10 = *ptr6
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3680,10 +3903,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes15),
                                             }
                                         };
-                                        V22::BadConfig(e22)
+                                        V25::BadConfig(e25)
                                     }
                                     1 => {
-                                        let e22 = {
+                                        let e25 = {
                                             let l16 = *ptr6
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3698,11 +3921,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes18)
                                         };
-                                        V22::BadArgument(e22)
+                                        V25::BadArgument(e25)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e22 = {
+                                    2 => {
+                                        let e25 = {
                                             let l19 = *ptr6
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3717,16 +3939,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes21)
                                         };
-                                        V22::Unsupported(e22)
+                                        V25::Unsupported(e25)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e25 = {
+                                            let l22 = *ptr6
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l23 = *ptr6
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len24 = l23;
+                                            let bytes24 = _rt::Vec::from_raw_parts(
+                                                l22.cast(),
+                                                len24,
+                                                len24,
+                                            );
+                                            _rt::string_lift(bytes24)
+                                        };
+                                        V25::Failed(e25)
                                     }
                                 };
-                                v22
+                                v25
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result23
+                    result26
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -3850,7 +4091,7 @@ pub mod tollgate {
                         ptr10,
                     );
                     let l12 = i32::from(*ptr10.add(0).cast::<u8>());
-                    let result27 = match l12 {
+                    let result30 = match l12 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -3860,10 +4101,10 @@ pub mod tollgate {
                                 let l13 = i32::from(
                                     *ptr10.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V26;
-                                let v26 = match l13 {
+                                use super::super::super::tollgate::plugin::types::Error as V29;
+                                let v29 = match l13 {
                                     0 => {
-                                        let e26 = {
+                                        let e29 = {
                                             let l14 = *ptr10
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3893,10 +4134,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes19),
                                             }
                                         };
-                                        V26::BadConfig(e26)
+                                        V29::BadConfig(e29)
                                     }
                                     1 => {
-                                        let e26 = {
+                                        let e29 = {
                                             let l20 = *ptr10
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3911,11 +4152,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes22)
                                         };
-                                        V26::BadArgument(e26)
+                                        V29::BadArgument(e29)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e26 = {
+                                    2 => {
+                                        let e29 = {
                                             let l23 = *ptr10
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -3930,16 +4170,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes25)
                                         };
-                                        V26::Unsupported(e26)
+                                        V29::Unsupported(e29)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e29 = {
+                                            let l26 = *ptr10
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l27 = *ptr10
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len28 = l27;
+                                            let bytes28 = _rt::Vec::from_raw_parts(
+                                                l26.cast(),
+                                                len28,
+                                                len28,
+                                            );
+                                            _rt::string_lift(bytes28)
+                                        };
+                                        V29::Failed(e29)
                                     }
                                 };
-                                v26
+                                v29
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result27
+                    result30
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -4042,7 +4301,7 @@ pub mod tollgate {
                         ptr6,
                     );
                     let l8 = i32::from(*ptr6.add(0).cast::<u8>());
-                    let result23 = match l8 {
+                    let result26 = match l8 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -4052,10 +4311,10 @@ pub mod tollgate {
                                 let l9 = i32::from(
                                     *ptr6.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V22;
-                                let v22 = match l9 {
+                                use super::super::super::tollgate::plugin::types::Error as V25;
+                                let v25 = match l9 {
                                     0 => {
-                                        let e22 = {
+                                        let e25 = {
                                             let l10 = *ptr6
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4085,10 +4344,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes15),
                                             }
                                         };
-                                        V22::BadConfig(e22)
+                                        V25::BadConfig(e25)
                                     }
                                     1 => {
-                                        let e22 = {
+                                        let e25 = {
                                             let l16 = *ptr6
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4103,11 +4362,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes18)
                                         };
-                                        V22::BadArgument(e22)
+                                        V25::BadArgument(e25)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e22 = {
+                                    2 => {
+                                        let e25 = {
                                             let l19 = *ptr6
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4122,16 +4380,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes21)
                                         };
-                                        V22::Unsupported(e22)
+                                        V25::Unsupported(e25)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e25 = {
+                                            let l22 = *ptr6
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l23 = *ptr6
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len24 = l23;
+                                            let bytes24 = _rt::Vec::from_raw_parts(
+                                                l22.cast(),
+                                                len24,
+                                                len24,
+                                            );
+                                            _rt::string_lift(bytes24)
+                                        };
+                                        V25::Failed(e25)
                                     }
                                 };
-                                v22
+                                v25
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result23
+                    result26
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -4304,7 +4581,7 @@ pub mod tollgate {
                         ptr14,
                     );
                     let l16 = i32::from(*ptr14.add(0).cast::<u8>());
-                    let result33 = match l16 {
+                    let result36 = match l16 {
                         0 => {
                             let e = {
                                 let l17 = *ptr14
@@ -4325,10 +4602,10 @@ pub mod tollgate {
                                 let l19 = i32::from(
                                     *ptr14.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V32;
-                                let v32 = match l19 {
+                                use super::super::super::tollgate::plugin::types::Error as V35;
+                                let v35 = match l19 {
                                     0 => {
-                                        let e32 = {
+                                        let e35 = {
                                             let l20 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4358,10 +4635,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes25),
                                             }
                                         };
-                                        V32::BadConfig(e32)
+                                        V35::BadConfig(e35)
                                     }
                                     1 => {
-                                        let e32 = {
+                                        let e35 = {
                                             let l26 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4376,11 +4653,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes28)
                                         };
-                                        V32::BadArgument(e32)
+                                        V35::BadArgument(e35)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e32 = {
+                                    2 => {
+                                        let e35 = {
                                             let l29 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4395,16 +4671,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes31)
                                         };
-                                        V32::Unsupported(e32)
+                                        V35::Unsupported(e35)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e35 = {
+                                            let l32 = *ptr14
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l33 = *ptr14
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len34 = l33;
+                                            let bytes34 = _rt::Vec::from_raw_parts(
+                                                l32.cast(),
+                                                len34,
+                                                len34,
+                                            );
+                                            _rt::string_lift(bytes34)
+                                        };
+                                        V35::Failed(e35)
                                     }
                                 };
-                                v32
+                                v35
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result33
+                    result36
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -4539,7 +4834,7 @@ pub mod tollgate {
                         ptr8,
                     );
                     let l10 = i32::from(*ptr8.add(0).cast::<u8>());
-                    let result28 = match l10 {
+                    let result31 = match l10 {
                         0 => {
                             let e = {
                                 let l11 = *ptr8
@@ -4560,10 +4855,10 @@ pub mod tollgate {
                                 let l14 = i32::from(
                                     *ptr8.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V27;
-                                let v27 = match l14 {
+                                use super::super::super::tollgate::plugin::types::Error as V30;
+                                let v30 = match l14 {
                                     0 => {
-                                        let e27 = {
+                                        let e30 = {
                                             let l15 = *ptr8
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4593,10 +4888,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes20),
                                             }
                                         };
-                                        V27::BadConfig(e27)
+                                        V30::BadConfig(e30)
                                     }
                                     1 => {
-                                        let e27 = {
+                                        let e30 = {
                                             let l21 = *ptr8
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4611,11 +4906,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes23)
                                         };
-                                        V27::BadArgument(e27)
+                                        V30::BadArgument(e30)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e27 = {
+                                    2 => {
+                                        let e30 = {
                                             let l24 = *ptr8
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4630,16 +4924,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes26)
                                         };
-                                        V27::Unsupported(e27)
+                                        V30::Unsupported(e30)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e30 = {
+                                            let l27 = *ptr8
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l28 = *ptr8
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len29 = l28;
+                                            let bytes29 = _rt::Vec::from_raw_parts(
+                                                l27.cast(),
+                                                len29,
+                                                len29,
+                                            );
+                                            _rt::string_lift(bytes29)
+                                        };
+                                        V30::Failed(e30)
                                     }
                                 };
-                                v27
+                                v30
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result28
+                    result31
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -4699,7 +5012,7 @@ pub mod tollgate {
                         ptr3,
                     );
                     let l5 = i32::from(*ptr3.add(0).cast::<u8>());
-                    let result21 = match l5 {
+                    let result24 = match l5 {
                         0 => {
                             let e = {
                                 let l6 = *ptr3.add(8).cast::<i64>();
@@ -4710,10 +5023,10 @@ pub mod tollgate {
                         1 => {
                             let e = {
                                 let l7 = i32::from(*ptr3.add(8).cast::<u8>());
-                                use super::super::super::tollgate::plugin::types::Error as V20;
-                                let v20 = match l7 {
+                                use super::super::super::tollgate::plugin::types::Error as V23;
+                                let v23 = match l7 {
                                     0 => {
-                                        let e20 = {
+                                        let e23 = {
                                             let l8 = *ptr3
                                                 .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4743,10 +5056,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes13),
                                             }
                                         };
-                                        V20::BadConfig(e20)
+                                        V23::BadConfig(e23)
                                     }
                                     1 => {
-                                        let e20 = {
+                                        let e23 = {
                                             let l14 = *ptr3
                                                 .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4761,11 +5074,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes16)
                                         };
-                                        V20::BadArgument(e20)
+                                        V23::BadArgument(e23)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e20 = {
+                                    2 => {
+                                        let e23 = {
                                             let l17 = *ptr3
                                                 .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -4780,16 +5092,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes19)
                                         };
-                                        V20::Unsupported(e20)
+                                        V23::Unsupported(e23)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e23 = {
+                                            let l20 = *ptr3
+                                                .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l21 = *ptr3
+                                                .add(8 + 2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len22 = l21;
+                                            let bytes22 = _rt::Vec::from_raw_parts(
+                                                l20.cast(),
+                                                len22,
+                                                len22,
+                                            );
+                                            _rt::string_lift(bytes22)
+                                        };
+                                        V23::Failed(e23)
                                     }
                                 };
-                                v20
+                                v23
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result21
+                    result24
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -4964,7 +5295,7 @@ pub mod tollgate {
                         ptr13,
                     );
                     let l15 = i32::from(*ptr13.add(0).cast::<u8>());
-                    let result33 = match l15 {
+                    let result36 = match l15 {
                         0 => {
                             let e = {
                                 let l16 = *ptr13
@@ -4985,10 +5316,10 @@ pub mod tollgate {
                                 let l19 = i32::from(
                                     *ptr13.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V32;
-                                let v32 = match l19 {
+                                use super::super::super::tollgate::plugin::types::Error as V35;
+                                let v35 = match l19 {
                                     0 => {
-                                        let e32 = {
+                                        let e35 = {
                                             let l20 = *ptr13
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5018,10 +5349,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes25),
                                             }
                                         };
-                                        V32::BadConfig(e32)
+                                        V35::BadConfig(e35)
                                     }
                                     1 => {
-                                        let e32 = {
+                                        let e35 = {
                                             let l26 = *ptr13
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5036,11 +5367,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes28)
                                         };
-                                        V32::BadArgument(e32)
+                                        V35::BadArgument(e35)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e32 = {
+                                    2 => {
+                                        let e35 = {
                                             let l29 = *ptr13
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5055,16 +5385,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes31)
                                         };
-                                        V32::Unsupported(e32)
+                                        V35::Unsupported(e35)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e35 = {
+                                            let l32 = *ptr13
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l33 = *ptr13
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len34 = l33;
+                                            let bytes34 = _rt::Vec::from_raw_parts(
+                                                l32.cast(),
+                                                len34,
+                                                len34,
+                                            );
+                                            _rt::string_lift(bytes34)
+                                        };
+                                        V35::Failed(e35)
                                     }
                                 };
-                                v32
+                                v35
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result33
+                    result36
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -5095,7 +5444,7 @@ pub mod tollgate {
                     }
                     wit_import1(ptr0);
                     let l2 = i32::from(*ptr0.add(0).cast::<u8>());
-                    let result18 = match l2 {
+                    let result21 = match l2 {
                         0 => {
                             let e = {
                                 let l3 = *ptr0.add(8).cast::<i64>();
@@ -5106,10 +5455,10 @@ pub mod tollgate {
                         1 => {
                             let e = {
                                 let l4 = i32::from(*ptr0.add(8).cast::<u8>());
-                                use super::super::super::tollgate::plugin::types::Error as V17;
-                                let v17 = match l4 {
+                                use super::super::super::tollgate::plugin::types::Error as V20;
+                                let v20 = match l4 {
                                     0 => {
-                                        let e17 = {
+                                        let e20 = {
                                             let l5 = *ptr0
                                                 .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5139,10 +5488,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes10),
                                             }
                                         };
-                                        V17::BadConfig(e17)
+                                        V20::BadConfig(e20)
                                     }
                                     1 => {
-                                        let e17 = {
+                                        let e20 = {
                                             let l11 = *ptr0
                                                 .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5157,11 +5506,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes13)
                                         };
-                                        V17::BadArgument(e17)
+                                        V20::BadArgument(e20)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e17 = {
+                                    2 => {
+                                        let e20 = {
                                             let l14 = *ptr0
                                                 .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5176,16 +5524,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes16)
                                         };
-                                        V17::Unsupported(e17)
+                                        V20::Unsupported(e20)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e20 = {
+                                            let l17 = *ptr0
+                                                .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l18 = *ptr0
+                                                .add(8 + 2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len19 = l18;
+                                            let bytes19 = _rt::Vec::from_raw_parts(
+                                                l17.cast(),
+                                                len19,
+                                                len19,
+                                            );
+                                            _rt::string_lift(bytes19)
+                                        };
+                                        V20::Failed(e20)
                                     }
                                 };
-                                v17
+                                v20
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result18
+                    result21
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -5433,7 +5800,7 @@ pub mod tollgate {
                         ptr16,
                     );
                     let l18 = i32::from(*ptr16.add(0).cast::<u8>());
-                    let result36 = match l18 {
+                    let result39 = match l18 {
                         0 => {
                             let e = {
                                 let l19 = *ptr16
@@ -5454,10 +5821,10 @@ pub mod tollgate {
                                 let l22 = i32::from(
                                     *ptr16.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V35;
-                                let v35 = match l22 {
+                                use super::super::super::tollgate::plugin::types::Error as V38;
+                                let v38 = match l22 {
                                     0 => {
-                                        let e35 = {
+                                        let e38 = {
                                             let l23 = *ptr16
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5487,10 +5854,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes28),
                                             }
                                         };
-                                        V35::BadConfig(e35)
+                                        V38::BadConfig(e38)
                                     }
                                     1 => {
-                                        let e35 = {
+                                        let e38 = {
                                             let l29 = *ptr16
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5505,11 +5872,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes31)
                                         };
-                                        V35::BadArgument(e35)
+                                        V38::BadArgument(e38)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e35 = {
+                                    2 => {
+                                        let e38 = {
                                             let l32 = *ptr16
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5524,16 +5890,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes34)
                                         };
-                                        V35::Unsupported(e35)
+                                        V38::Unsupported(e38)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e38 = {
+                                            let l35 = *ptr16
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l36 = *ptr16
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len37 = l36;
+                                            let bytes37 = _rt::Vec::from_raw_parts(
+                                                l35.cast(),
+                                                len37,
+                                                len37,
+                                            );
+                                            _rt::string_lift(bytes37)
+                                        };
+                                        V38::Failed(e38)
                                     }
                                 };
-                                v35
+                                v38
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result36
+                    result39
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -5622,7 +6007,7 @@ pub mod tollgate {
                         ptr5,
                     );
                     let l7 = i32::from(*ptr5.add(0).cast::<u8>());
-                    let result22 = match l7 {
+                    let result25 = match l7 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -5632,10 +6017,10 @@ pub mod tollgate {
                                 let l8 = i32::from(
                                     *ptr5.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V21;
-                                let v21 = match l8 {
+                                use super::super::super::tollgate::plugin::types::Error as V24;
+                                let v24 = match l8 {
                                     0 => {
-                                        let e21 = {
+                                        let e24 = {
                                             let l9 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5665,10 +6050,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes14),
                                             }
                                         };
-                                        V21::BadConfig(e21)
+                                        V24::BadConfig(e24)
                                     }
                                     1 => {
-                                        let e21 = {
+                                        let e24 = {
                                             let l15 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5683,11 +6068,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes17)
                                         };
-                                        V21::BadArgument(e21)
+                                        V24::BadArgument(e24)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e21 = {
+                                    2 => {
+                                        let e24 = {
                                             let l18 = *ptr5
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5702,16 +6086,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes20)
                                         };
-                                        V21::Unsupported(e21)
+                                        V24::Unsupported(e24)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e24 = {
+                                            let l21 = *ptr5
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l22 = *ptr5
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len23 = l22;
+                                            let bytes23 = _rt::Vec::from_raw_parts(
+                                                l21.cast(),
+                                                len23,
+                                                len23,
+                                            );
+                                            _rt::string_lift(bytes23)
+                                        };
+                                        V24::Failed(e24)
                                     }
                                 };
-                                v21
+                                v24
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result22
+                    result25
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -5831,7 +6234,7 @@ pub mod tollgate {
                         ptr7,
                     );
                     let l9 = i32::from(*ptr7.add(0).cast::<u8>());
-                    let result24 = match l9 {
+                    let result27 = match l9 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -5841,10 +6244,10 @@ pub mod tollgate {
                                 let l10 = i32::from(
                                     *ptr7.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V23;
-                                let v23 = match l10 {
+                                use super::super::super::tollgate::plugin::types::Error as V26;
+                                let v26 = match l10 {
                                     0 => {
-                                        let e23 = {
+                                        let e26 = {
                                             let l11 = *ptr7
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5874,10 +6277,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes16),
                                             }
                                         };
-                                        V23::BadConfig(e23)
+                                        V26::BadConfig(e26)
                                     }
                                     1 => {
-                                        let e23 = {
+                                        let e26 = {
                                             let l17 = *ptr7
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5892,11 +6295,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes19)
                                         };
-                                        V23::BadArgument(e23)
+                                        V26::BadArgument(e26)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e23 = {
+                                    2 => {
+                                        let e26 = {
                                             let l20 = *ptr7
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -5911,16 +6313,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes22)
                                         };
-                                        V23::Unsupported(e23)
+                                        V26::Unsupported(e26)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e26 = {
+                                            let l23 = *ptr7
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l24 = *ptr7
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len25 = l24;
+                                            let bytes25 = _rt::Vec::from_raw_parts(
+                                                l23.cast(),
+                                                len25,
+                                                len25,
+                                            );
+                                            _rt::string_lift(bytes25)
+                                        };
+                                        V26::Failed(e26)
                                     }
                                 };
-                                v23
+                                v26
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result24
+                    result27
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -6033,7 +6454,7 @@ pub mod tollgate {
                         ptr9,
                     );
                     let l11 = i32::from(*ptr9.add(0).cast::<u8>());
-                    let result32 = match l11 {
+                    let result35 = match l11 {
                         0 => {
                             let e = {
                                 let l12 = *ptr9
@@ -6068,10 +6489,10 @@ pub mod tollgate {
                                 let l18 = i32::from(
                                     *ptr9.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V31;
-                                let v31 = match l18 {
+                                use super::super::super::tollgate::plugin::types::Error as V34;
+                                let v34 = match l18 {
                                     0 => {
-                                        let e31 = {
+                                        let e34 = {
                                             let l19 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6101,10 +6522,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes24),
                                             }
                                         };
-                                        V31::BadConfig(e31)
+                                        V34::BadConfig(e34)
                                     }
                                     1 => {
-                                        let e31 = {
+                                        let e34 = {
                                             let l25 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6119,11 +6540,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes27)
                                         };
-                                        V31::BadArgument(e31)
+                                        V34::BadArgument(e34)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e31 = {
+                                    2 => {
+                                        let e34 = {
                                             let l28 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6138,16 +6558,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes30)
                                         };
-                                        V31::Unsupported(e31)
+                                        V34::Unsupported(e34)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e34 = {
+                                            let l31 = *ptr9
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l32 = *ptr9
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len33 = l32;
+                                            let bytes33 = _rt::Vec::from_raw_parts(
+                                                l31.cast(),
+                                                len33,
+                                                len33,
+                                            );
+                                            _rt::string_lift(bytes33)
+                                        };
+                                        V34::Failed(e34)
                                     }
                                 };
-                                v31
+                                v34
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result32
+                    result35
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -6261,7 +6700,7 @@ pub mod tollgate {
                         ptr9,
                     );
                     let l11 = i32::from(*ptr9.add(0).cast::<u8>());
-                    let result33 = match l11 {
+                    let result36 = match l11 {
                         0 => {
                             let e = {
                                 let l12 = *ptr9
@@ -6317,10 +6756,10 @@ pub mod tollgate {
                                 let l19 = i32::from(
                                     *ptr9.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V32;
-                                let v32 = match l19 {
+                                use super::super::super::tollgate::plugin::types::Error as V35;
+                                let v35 = match l19 {
                                     0 => {
-                                        let e32 = {
+                                        let e35 = {
                                             let l20 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6350,10 +6789,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes25),
                                             }
                                         };
-                                        V32::BadConfig(e32)
+                                        V35::BadConfig(e35)
                                     }
                                     1 => {
-                                        let e32 = {
+                                        let e35 = {
                                             let l26 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6368,11 +6807,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes28)
                                         };
-                                        V32::BadArgument(e32)
+                                        V35::BadArgument(e35)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e32 = {
+                                    2 => {
+                                        let e35 = {
                                             let l29 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6387,16 +6825,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes31)
                                         };
-                                        V32::Unsupported(e32)
+                                        V35::Unsupported(e35)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e35 = {
+                                            let l32 = *ptr9
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l33 = *ptr9
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len34 = l33;
+                                            let bytes34 = _rt::Vec::from_raw_parts(
+                                                l32.cast(),
+                                                len34,
+                                                len34,
+                                            );
+                                            _rt::string_lift(bytes34)
+                                        };
+                                        V35::Failed(e35)
                                     }
                                 };
-                                v32
+                                v35
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result33
+                    result36
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -6507,7 +6964,7 @@ pub mod tollgate {
                         ptr9,
                     );
                     let l11 = i32::from(*ptr9.add(0).cast::<u8>());
-                    let result32 = match l11 {
+                    let result35 = match l11 {
                         0 => {
                             let e = {
                                 let l12 = *ptr9
@@ -6542,10 +6999,10 @@ pub mod tollgate {
                                 let l18 = i32::from(
                                     *ptr9.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V31;
-                                let v31 = match l18 {
+                                use super::super::super::tollgate::plugin::types::Error as V34;
+                                let v34 = match l18 {
                                     0 => {
-                                        let e31 = {
+                                        let e34 = {
                                             let l19 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6575,10 +7032,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes24),
                                             }
                                         };
-                                        V31::BadConfig(e31)
+                                        V34::BadConfig(e34)
                                     }
                                     1 => {
-                                        let e31 = {
+                                        let e34 = {
                                             let l25 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6593,11 +7050,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes27)
                                         };
-                                        V31::BadArgument(e31)
+                                        V34::BadArgument(e34)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e31 = {
+                                    2 => {
+                                        let e34 = {
                                             let l28 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6612,16 +7068,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes30)
                                         };
-                                        V31::Unsupported(e31)
+                                        V34::Unsupported(e34)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e34 = {
+                                            let l31 = *ptr9
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l32 = *ptr9
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len33 = l32;
+                                            let bytes33 = _rt::Vec::from_raw_parts(
+                                                l31.cast(),
+                                                len33,
+                                                len33,
+                                            );
+                                            _rt::string_lift(bytes33)
+                                        };
+                                        V34::Failed(e34)
                                     }
                                 };
-                                v31
+                                v34
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result32
+                    result35
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -6732,7 +7207,7 @@ pub mod tollgate {
                         ptr9,
                     );
                     let l11 = i32::from(*ptr9.add(0).cast::<u8>());
-                    let result33 = match l11 {
+                    let result36 = match l11 {
                         0 => {
                             let e = {
                                 let l12 = *ptr9
@@ -6776,10 +7251,10 @@ pub mod tollgate {
                                 let l19 = i32::from(
                                     *ptr9.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V32;
-                                let v32 = match l19 {
+                                use super::super::super::tollgate::plugin::types::Error as V35;
+                                let v35 = match l19 {
                                     0 => {
-                                        let e32 = {
+                                        let e35 = {
                                             let l20 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6809,10 +7284,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes25),
                                             }
                                         };
-                                        V32::BadConfig(e32)
+                                        V35::BadConfig(e35)
                                     }
                                     1 => {
-                                        let e32 = {
+                                        let e35 = {
                                             let l26 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6827,11 +7302,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes28)
                                         };
-                                        V32::BadArgument(e32)
+                                        V35::BadArgument(e35)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e32 = {
+                                    2 => {
+                                        let e35 = {
                                             let l29 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -6846,16 +7320,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes31)
                                         };
-                                        V32::Unsupported(e32)
+                                        V35::Unsupported(e35)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e35 = {
+                                            let l32 = *ptr9
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l33 = *ptr9
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len34 = l33;
+                                            let bytes34 = _rt::Vec::from_raw_parts(
+                                                l32.cast(),
+                                                len34,
+                                                len34,
+                                            );
+                                            _rt::string_lift(bytes34)
+                                        };
+                                        V35::Failed(e35)
                                     }
                                 };
-                                v32
+                                v35
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result33
+                    result36
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -6966,7 +7459,7 @@ pub mod tollgate {
                         ptr9,
                     );
                     let l11 = i32::from(*ptr9.add(0).cast::<u8>());
-                    let result33 = match l11 {
+                    let result36 = match l11 {
                         0 => {
                             let e = {
                                 let l12 = *ptr9
@@ -7010,10 +7503,10 @@ pub mod tollgate {
                                 let l19 = i32::from(
                                     *ptr9.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V32;
-                                let v32 = match l19 {
+                                use super::super::super::tollgate::plugin::types::Error as V35;
+                                let v35 = match l19 {
                                     0 => {
-                                        let e32 = {
+                                        let e35 = {
                                             let l20 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7043,10 +7536,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes25),
                                             }
                                         };
-                                        V32::BadConfig(e32)
+                                        V35::BadConfig(e35)
                                     }
                                     1 => {
-                                        let e32 = {
+                                        let e35 = {
                                             let l26 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7061,11 +7554,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes28)
                                         };
-                                        V32::BadArgument(e32)
+                                        V35::BadArgument(e35)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e32 = {
+                                    2 => {
+                                        let e35 = {
                                             let l29 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7080,16 +7572,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes31)
                                         };
-                                        V32::Unsupported(e32)
+                                        V35::Unsupported(e35)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e35 = {
+                                            let l32 = *ptr9
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l33 = *ptr9
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len34 = l33;
+                                            let bytes34 = _rt::Vec::from_raw_parts(
+                                                l32.cast(),
+                                                len34,
+                                                len34,
+                                            );
+                                            _rt::string_lift(bytes34)
+                                        };
+                                        V35::Failed(e35)
                                     }
                                 };
-                                v32
+                                v35
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result33
+                    result36
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -7200,7 +7711,7 @@ pub mod tollgate {
                         ptr9,
                     );
                     let l11 = i32::from(*ptr9.add(0).cast::<u8>());
-                    let result44 = match l11 {
+                    let result47 = match l11 {
                         0 => {
                             let e = {
                                 let l12 = *ptr9
@@ -7313,10 +7824,10 @@ pub mod tollgate {
                                 let l30 = i32::from(
                                     *ptr9.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V43;
-                                let v43 = match l30 {
+                                use super::super::super::tollgate::plugin::types::Error as V46;
+                                let v46 = match l30 {
                                     0 => {
-                                        let e43 = {
+                                        let e46 = {
                                             let l31 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7346,10 +7857,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes36),
                                             }
                                         };
-                                        V43::BadConfig(e43)
+                                        V46::BadConfig(e46)
                                     }
                                     1 => {
-                                        let e43 = {
+                                        let e46 = {
                                             let l37 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7364,11 +7875,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes39)
                                         };
-                                        V43::BadArgument(e43)
+                                        V46::BadArgument(e46)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e43 = {
+                                    2 => {
+                                        let e46 = {
                                             let l40 = *ptr9
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7383,16 +7893,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes42)
                                         };
-                                        V43::Unsupported(e43)
+                                        V46::Unsupported(e46)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e46 = {
+                                            let l43 = *ptr9
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l44 = *ptr9
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len45 = l44;
+                                            let bytes45 = _rt::Vec::from_raw_parts(
+                                                l43.cast(),
+                                                len45,
+                                                len45,
+                                            );
+                                            _rt::string_lift(bytes45)
+                                        };
+                                        V46::Failed(e46)
                                     }
                                 };
-                                v43
+                                v46
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result44
+                    result47
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -7526,7 +8055,7 @@ pub mod tollgate {
                         ptr12,
                     );
                     let l14 = i32::from(*ptr12.add(0).cast::<u8>());
-                    let result29 = match l14 {
+                    let result32 = match l14 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -7536,10 +8065,10 @@ pub mod tollgate {
                                 let l15 = i32::from(
                                     *ptr12.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V28;
-                                let v28 = match l15 {
+                                use super::super::super::tollgate::plugin::types::Error as V31;
+                                let v31 = match l15 {
                                     0 => {
-                                        let e28 = {
+                                        let e31 = {
                                             let l16 = *ptr12
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7569,10 +8098,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes21),
                                             }
                                         };
-                                        V28::BadConfig(e28)
+                                        V31::BadConfig(e31)
                                     }
                                     1 => {
-                                        let e28 = {
+                                        let e31 = {
                                             let l22 = *ptr12
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7587,11 +8116,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes24)
                                         };
-                                        V28::BadArgument(e28)
+                                        V31::BadArgument(e31)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e28 = {
+                                    2 => {
+                                        let e31 = {
                                             let l25 = *ptr12
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7606,16 +8134,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes27)
                                         };
-                                        V28::Unsupported(e28)
+                                        V31::Unsupported(e31)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e31 = {
+                                            let l28 = *ptr12
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l29 = *ptr12
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len30 = l29;
+                                            let bytes30 = _rt::Vec::from_raw_parts(
+                                                l28.cast(),
+                                                len30,
+                                                len30,
+                                            );
+                                            _rt::string_lift(bytes30)
+                                        };
+                                        V31::Failed(e31)
                                     }
                                 };
-                                v28
+                                v31
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result29
+                    result32
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -7764,7 +8311,7 @@ pub mod tollgate {
                         ptr11,
                     );
                     let l13 = i32::from(*ptr11.add(0).cast::<u8>());
-                    let result28 = match l13 {
+                    let result31 = match l13 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -7774,10 +8321,10 @@ pub mod tollgate {
                                 let l14 = i32::from(
                                     *ptr11.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V27;
-                                let v27 = match l14 {
+                                use super::super::super::tollgate::plugin::types::Error as V30;
+                                let v30 = match l14 {
                                     0 => {
-                                        let e27 = {
+                                        let e30 = {
                                             let l15 = *ptr11
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7807,10 +8354,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes20),
                                             }
                                         };
-                                        V27::BadConfig(e27)
+                                        V30::BadConfig(e30)
                                     }
                                     1 => {
-                                        let e27 = {
+                                        let e30 = {
                                             let l21 = *ptr11
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7825,11 +8372,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes23)
                                         };
-                                        V27::BadArgument(e27)
+                                        V30::BadArgument(e30)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e27 = {
+                                    2 => {
+                                        let e30 = {
                                             let l24 = *ptr11
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -7844,16 +8390,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes26)
                                         };
-                                        V27::Unsupported(e27)
+                                        V30::Unsupported(e30)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e30 = {
+                                            let l27 = *ptr11
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l28 = *ptr11
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len29 = l28;
+                                            let bytes29 = _rt::Vec::from_raw_parts(
+                                                l27.cast(),
+                                                len29,
+                                                len29,
+                                            );
+                                            _rt::string_lift(bytes29)
+                                        };
+                                        V30::Failed(e30)
                                     }
                                 };
-                                v27
+                                v30
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result28
+                    result31
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -7998,7 +8563,7 @@ pub mod tollgate {
                         ptr12,
                     );
                     let l14 = i32::from(*ptr12.add(0).cast::<u8>());
-                    let result29 = match l14 {
+                    let result32 = match l14 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -8008,10 +8573,10 @@ pub mod tollgate {
                                 let l15 = i32::from(
                                     *ptr12.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V28;
-                                let v28 = match l15 {
+                                use super::super::super::tollgate::plugin::types::Error as V31;
+                                let v31 = match l15 {
                                     0 => {
-                                        let e28 = {
+                                        let e31 = {
                                             let l16 = *ptr12
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8041,10 +8606,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes21),
                                             }
                                         };
-                                        V28::BadConfig(e28)
+                                        V31::BadConfig(e31)
                                     }
                                     1 => {
-                                        let e28 = {
+                                        let e31 = {
                                             let l22 = *ptr12
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8059,11 +8624,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes24)
                                         };
-                                        V28::BadArgument(e28)
+                                        V31::BadArgument(e31)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e28 = {
+                                    2 => {
+                                        let e31 = {
                                             let l25 = *ptr12
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8078,16 +8642,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes27)
                                         };
-                                        V28::Unsupported(e28)
+                                        V31::Unsupported(e31)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e31 = {
+                                            let l28 = *ptr12
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l29 = *ptr12
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len30 = l29;
+                                            let bytes30 = _rt::Vec::from_raw_parts(
+                                                l28.cast(),
+                                                len30,
+                                                len30,
+                                            );
+                                            _rt::string_lift(bytes30)
+                                        };
+                                        V31::Failed(e31)
                                     }
                                 };
-                                v28
+                                v31
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result29
+                    result32
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -8232,7 +8815,7 @@ pub mod tollgate {
                         ptr12,
                     );
                     let l14 = i32::from(*ptr12.add(0).cast::<u8>());
-                    let result29 = match l14 {
+                    let result32 = match l14 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -8242,10 +8825,10 @@ pub mod tollgate {
                                 let l15 = i32::from(
                                     *ptr12.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V28;
-                                let v28 = match l15 {
+                                use super::super::super::tollgate::plugin::types::Error as V31;
+                                let v31 = match l15 {
                                     0 => {
-                                        let e28 = {
+                                        let e31 = {
                                             let l16 = *ptr12
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8275,10 +8858,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes21),
                                             }
                                         };
-                                        V28::BadConfig(e28)
+                                        V31::BadConfig(e31)
                                     }
                                     1 => {
-                                        let e28 = {
+                                        let e31 = {
                                             let l22 = *ptr12
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8293,11 +8876,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes24)
                                         };
-                                        V28::BadArgument(e28)
+                                        V31::BadArgument(e31)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e28 = {
+                                    2 => {
+                                        let e31 = {
                                             let l25 = *ptr12
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8312,16 +8894,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes27)
                                         };
-                                        V28::Unsupported(e28)
+                                        V31::Unsupported(e31)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e31 = {
+                                            let l28 = *ptr12
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l29 = *ptr12
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len30 = l29;
+                                            let bytes30 = _rt::Vec::from_raw_parts(
+                                                l28.cast(),
+                                                len30,
+                                                len30,
+                                            );
+                                            _rt::string_lift(bytes30)
+                                        };
+                                        V31::Failed(e31)
                                     }
                                 };
-                                v28
+                                v31
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result29
+                    result32
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -8512,7 +9113,7 @@ pub mod tollgate {
                         ptr14,
                     );
                     let l16 = i32::from(*ptr14.add(0).cast::<u8>());
-                    let result31 = match l16 {
+                    let result34 = match l16 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -8522,10 +9123,10 @@ pub mod tollgate {
                                 let l17 = i32::from(
                                     *ptr14.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V30;
-                                let v30 = match l17 {
+                                use super::super::super::tollgate::plugin::types::Error as V33;
+                                let v33 = match l17 {
                                     0 => {
-                                        let e30 = {
+                                        let e33 = {
                                             let l18 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8555,10 +9156,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes23),
                                             }
                                         };
-                                        V30::BadConfig(e30)
+                                        V33::BadConfig(e33)
                                     }
                                     1 => {
-                                        let e30 = {
+                                        let e33 = {
                                             let l24 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8573,11 +9174,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes26)
                                         };
-                                        V30::BadArgument(e30)
+                                        V33::BadArgument(e33)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e30 = {
+                                    2 => {
+                                        let e33 = {
                                             let l27 = *ptr14
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8592,16 +9192,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes29)
                                         };
-                                        V30::Unsupported(e30)
+                                        V33::Unsupported(e33)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e33 = {
+                                            let l30 = *ptr14
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l31 = *ptr14
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len32 = l31;
+                                            let bytes32 = _rt::Vec::from_raw_parts(
+                                                l30.cast(),
+                                                len32,
+                                                len32,
+                                            );
+                                            _rt::string_lift(bytes32)
+                                        };
+                                        V33::Failed(e33)
                                     }
                                 };
-                                v30
+                                v33
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result31
+                    result34
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -8668,7 +9287,7 @@ pub mod tollgate {
                         ptr3,
                     );
                     let l5 = i32::from(*ptr3.add(0).cast::<u8>());
-                    let result35 = match l5 {
+                    let result38 = match l5 {
                         0 => {
                             let e = {
                                 let l6 = i32::from(*ptr3.add(8).cast::<u8>());
@@ -8757,10 +9376,10 @@ pub mod tollgate {
                         1 => {
                             let e = {
                                 let l21 = i32::from(*ptr3.add(8).cast::<u8>());
-                                use super::super::super::tollgate::plugin::types::Error as V34;
-                                let v34 = match l21 {
+                                use super::super::super::tollgate::plugin::types::Error as V37;
+                                let v37 = match l21 {
                                     0 => {
-                                        let e34 = {
+                                        let e37 = {
                                             let l22 = *ptr3
                                                 .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8790,10 +9409,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes27),
                                             }
                                         };
-                                        V34::BadConfig(e34)
+                                        V37::BadConfig(e37)
                                     }
                                     1 => {
-                                        let e34 = {
+                                        let e37 = {
                                             let l28 = *ptr3
                                                 .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8808,11 +9427,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes30)
                                         };
-                                        V34::BadArgument(e34)
+                                        V37::BadArgument(e37)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e34 = {
+                                    2 => {
+                                        let e37 = {
                                             let l31 = *ptr3
                                                 .add(8 + 1 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -8827,16 +9445,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes33)
                                         };
-                                        V34::Unsupported(e34)
+                                        V37::Unsupported(e37)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e37 = {
+                                            let l34 = *ptr3
+                                                .add(8 + 1 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l35 = *ptr3
+                                                .add(8 + 2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len36 = l35;
+                                            let bytes36 = _rt::Vec::from_raw_parts(
+                                                l34.cast(),
+                                                len36,
+                                                len36,
+                                            );
+                                            _rt::string_lift(bytes36)
+                                        };
+                                        V37::Failed(e37)
                                     }
                                 };
-                                v34
+                                v37
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result35
+                    result38
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -8991,7 +9628,7 @@ pub mod tollgate {
                         ptr8,
                     );
                     let l10 = i32::from(*ptr8.add(0).cast::<u8>());
-                    let result25 = match l10 {
+                    let result28 = match l10 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -9001,10 +9638,10 @@ pub mod tollgate {
                                 let l11 = i32::from(
                                     *ptr8.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V24;
-                                let v24 = match l11 {
+                                use super::super::super::tollgate::plugin::types::Error as V27;
+                                let v27 = match l11 {
                                     0 => {
-                                        let e24 = {
+                                        let e27 = {
                                             let l12 = *ptr8
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9034,10 +9671,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes17),
                                             }
                                         };
-                                        V24::BadConfig(e24)
+                                        V27::BadConfig(e27)
                                     }
                                     1 => {
-                                        let e24 = {
+                                        let e27 = {
                                             let l18 = *ptr8
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9052,11 +9689,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes20)
                                         };
-                                        V24::BadArgument(e24)
+                                        V27::BadArgument(e27)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e24 = {
+                                    2 => {
+                                        let e27 = {
                                             let l21 = *ptr8
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9071,16 +9707,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes23)
                                         };
-                                        V24::Unsupported(e24)
+                                        V27::Unsupported(e27)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e27 = {
+                                            let l24 = *ptr8
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l25 = *ptr8
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len26 = l25;
+                                            let bytes26 = _rt::Vec::from_raw_parts(
+                                                l24.cast(),
+                                                len26,
+                                                len26,
+                                            );
+                                            _rt::string_lift(bytes26)
+                                        };
+                                        V27::Failed(e27)
                                     }
                                 };
-                                v24
+                                v27
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result25
+                    result28
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -9147,7 +9802,7 @@ pub mod tollgate {
                         ptr3,
                     );
                     let l5 = i32::from(*ptr3.add(0).cast::<u8>());
-                    let result20 = match l5 {
+                    let result23 = match l5 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -9157,10 +9812,10 @@ pub mod tollgate {
                                 let l6 = i32::from(
                                     *ptr3.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V19;
-                                let v19 = match l6 {
+                                use super::super::super::tollgate::plugin::types::Error as V22;
+                                let v22 = match l6 {
                                     0 => {
-                                        let e19 = {
+                                        let e22 = {
                                             let l7 = *ptr3
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9190,10 +9845,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes12),
                                             }
                                         };
-                                        V19::BadConfig(e19)
+                                        V22::BadConfig(e22)
                                     }
                                     1 => {
-                                        let e19 = {
+                                        let e22 = {
                                             let l13 = *ptr3
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9208,11 +9863,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes15)
                                         };
-                                        V19::BadArgument(e19)
+                                        V22::BadArgument(e22)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e19 = {
+                                    2 => {
+                                        let e22 = {
                                             let l16 = *ptr3
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9227,16 +9881,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes18)
                                         };
-                                        V19::Unsupported(e19)
+                                        V22::Unsupported(e22)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e22 = {
+                                            let l19 = *ptr3
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l20 = *ptr3
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len21 = l20;
+                                            let bytes21 = _rt::Vec::from_raw_parts(
+                                                l19.cast(),
+                                                len21,
+                                                len21,
+                                            );
+                                            _rt::string_lift(bytes21)
+                                        };
+                                        V22::Failed(e22)
                                     }
                                 };
-                                v19
+                                v22
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result20
+                    result23
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -9271,7 +9944,7 @@ pub mod tollgate {
                     }
                     wit_import1(level.clone() as i32, _rt::as_i32(&row), ptr0);
                     let l2 = i32::from(*ptr0.add(0).cast::<u8>());
-                    let result37 = match l2 {
+                    let result40 = match l2 {
                         0 => {
                             let e = {
                                 let l3 = *ptr0
@@ -9405,10 +10078,10 @@ pub mod tollgate {
                                 let l23 = i32::from(
                                     *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V36;
-                                let v36 = match l23 {
+                                use super::super::super::tollgate::plugin::types::Error as V39;
+                                let v39 = match l23 {
                                     0 => {
-                                        let e36 = {
+                                        let e39 = {
                                             let l24 = *ptr0
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9438,10 +10111,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes29),
                                             }
                                         };
-                                        V36::BadConfig(e36)
+                                        V39::BadConfig(e39)
                                     }
                                     1 => {
-                                        let e36 = {
+                                        let e39 = {
                                             let l30 = *ptr0
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9456,11 +10129,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes32)
                                         };
-                                        V36::BadArgument(e36)
+                                        V39::BadArgument(e39)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e36 = {
+                                    2 => {
+                                        let e39 = {
                                             let l33 = *ptr0
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9475,16 +10147,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes35)
                                         };
-                                        V36::Unsupported(e36)
+                                        V39::Unsupported(e39)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e39 = {
+                                            let l36 = *ptr0
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l37 = *ptr0
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len38 = l37;
+                                            let bytes38 = _rt::Vec::from_raw_parts(
+                                                l36.cast(),
+                                                len38,
+                                                len38,
+                                            );
+                                            _rt::string_lift(bytes38)
+                                        };
+                                        V39::Failed(e39)
                                     }
                                 };
-                                v36
+                                v39
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result37
+                    result40
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -9518,7 +10209,7 @@ pub mod tollgate {
                     }
                     wit_import1(ptr0);
                     let l2 = i32::from(*ptr0.add(0).cast::<u8>());
-                    let result20 = match l2 {
+                    let result23 = match l2 {
                         0 => {
                             let e = {
                                 let l3 = *ptr0
@@ -9539,10 +10230,10 @@ pub mod tollgate {
                                 let l6 = i32::from(
                                     *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V19;
-                                let v19 = match l6 {
+                                use super::super::super::tollgate::plugin::types::Error as V22;
+                                let v22 = match l6 {
                                     0 => {
-                                        let e19 = {
+                                        let e22 = {
                                             let l7 = *ptr0
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9572,10 +10263,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes12),
                                             }
                                         };
-                                        V19::BadConfig(e19)
+                                        V22::BadConfig(e22)
                                     }
                                     1 => {
-                                        let e19 = {
+                                        let e22 = {
                                             let l13 = *ptr0
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9590,11 +10281,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes15)
                                         };
-                                        V19::BadArgument(e19)
+                                        V22::BadArgument(e22)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e19 = {
+                                    2 => {
+                                        let e22 = {
                                             let l16 = *ptr0
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9609,16 +10299,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes18)
                                         };
-                                        V19::Unsupported(e19)
+                                        V22::Unsupported(e22)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e22 = {
+                                            let l19 = *ptr0
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l20 = *ptr0
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len21 = l20;
+                                            let bytes21 = _rt::Vec::from_raw_parts(
+                                                l19.cast(),
+                                                len21,
+                                                len21,
+                                            );
+                                            _rt::string_lift(bytes21)
+                                        };
+                                        V22::Failed(e22)
                                     }
                                 };
-                                v19
+                                v22
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result20
+                    result23
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
@@ -9654,7 +10363,7 @@ pub mod tollgate {
                     }
                     wit_import2(ptr0.cast_mut(), len0, ptr1);
                     let l3 = i32::from(*ptr1.add(0).cast::<u8>());
-                    let result18 = match l3 {
+                    let result21 = match l3 {
                         0 => {
                             let e = ();
                             Ok(e)
@@ -9664,10 +10373,10 @@ pub mod tollgate {
                                 let l4 = i32::from(
                                     *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
                                 );
-                                use super::super::super::tollgate::plugin::types::Error as V17;
-                                let v17 = match l4 {
+                                use super::super::super::tollgate::plugin::types::Error as V20;
+                                let v20 = match l4 {
                                     0 => {
-                                        let e17 = {
+                                        let e20 = {
                                             let l5 = *ptr1
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9697,10 +10406,10 @@ pub mod tollgate {
                                                 message: _rt::string_lift(bytes10),
                                             }
                                         };
-                                        V17::BadConfig(e17)
+                                        V20::BadConfig(e20)
                                     }
                                     1 => {
-                                        let e17 = {
+                                        let e20 = {
                                             let l11 = *ptr1
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9715,11 +10424,10 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes13)
                                         };
-                                        V17::BadArgument(e17)
+                                        V20::BadArgument(e20)
                                     }
-                                    n => {
-                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
-                                        let e17 = {
+                                    2 => {
+                                        let e20 = {
                                             let l14 = *ptr1
                                                 .add(2 * ::core::mem::size_of::<*const u8>())
                                                 .cast::<*mut u8>();
@@ -9734,16 +10442,35 @@ pub mod tollgate {
                                             );
                                             _rt::string_lift(bytes16)
                                         };
-                                        V17::Unsupported(e17)
+                                        V20::Unsupported(e20)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                        let e20 = {
+                                            let l17 = *ptr1
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l18 = *ptr1
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len19 = l18;
+                                            let bytes19 = _rt::Vec::from_raw_parts(
+                                                l17.cast(),
+                                                len19,
+                                                len19,
+                                            );
+                                            _rt::string_lift(bytes19)
+                                        };
+                                        V20::Failed(e20)
                                     }
                                 };
-                                v17
+                                v20
                             };
                             Err(e)
                         }
                         _ => _rt::invalid_enum_discriminant(),
                     };
-                    result18
+                    result21
                 }
             }
         }
@@ -9986,9 +10713,9 @@ pub mod exports {
                             }
                             Err(e) => {
                                 *ptr4.add(0).cast::<u8>() = (1i32) as u8;
-                                use super::super::super::super::tollgate::plugin::types::Error as V14;
+                                use super::super::super::super::tollgate::plugin::types::Error as V15;
                                 match e {
-                                    V14::BadConfig(e) => {
+                                    V15::BadConfig(e) => {
                                         *ptr4
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (0i32) as u8;
@@ -10017,7 +10744,7 @@ pub mod exports {
                                             .add(4 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>() = ptr11.cast_mut();
                                     }
-                                    V14::BadArgument(e) => {
+                                    V15::BadArgument(e) => {
                                         *ptr4
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (1i32) as u8;
@@ -10032,7 +10759,7 @@ pub mod exports {
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>() = ptr12.cast_mut();
                                     }
-                                    V14::Unsupported(e) => {
+                                    V15::Unsupported(e) => {
                                         *ptr4
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (2i32) as u8;
@@ -10046,6 +10773,21 @@ pub mod exports {
                                         *ptr4
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>() = ptr13.cast_mut();
+                                    }
+                                    V15::Failed(e) => {
+                                        *ptr4
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (3i32) as u8;
+                                        let vec14 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr14 = vec14.as_ptr().cast::<u8>();
+                                        let len14 = vec14.len();
+                                        ::core::mem::forget(vec14);
+                                        *ptr4
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len14;
+                                        *ptr4
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr14.cast_mut();
                                     }
                                 }
                             }
@@ -10124,7 +10866,7 @@ pub mod exports {
                                             .cast::<usize>();
                                         _rt::cabi_dealloc(l14, l15, 1);
                                     }
-                                    _ => {
+                                    2 => {
                                         let l16 = *arg0
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
@@ -10132,6 +10874,15 @@ pub mod exports {
                                             .add(3 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
                                         _rt::cabi_dealloc(l16, l17, 1);
+                                    }
+                                    _ => {
+                                        let l18 = *arg0
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l19 = *arg0
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l18, l19, 1);
                                     }
                                 }
                             }
@@ -10173,9 +10924,9 @@ pub mod exports {
                             }
                             Err(e) => {
                                 *ptr1.add(0).cast::<u8>() = (1i32) as u8;
-                                use super::super::super::super::tollgate::plugin::types::Error as V8;
+                                use super::super::super::super::tollgate::plugin::types::Error as V9;
                                 match e {
-                                    V8::BadConfig(e) => {
+                                    V9::BadConfig(e) => {
                                         *ptr1
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (0i32) as u8;
@@ -10204,7 +10955,7 @@ pub mod exports {
                                             .add(4 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>() = ptr5.cast_mut();
                                     }
-                                    V8::BadArgument(e) => {
+                                    V9::BadArgument(e) => {
                                         *ptr1
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (1i32) as u8;
@@ -10219,7 +10970,7 @@ pub mod exports {
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>() = ptr6.cast_mut();
                                     }
-                                    V8::Unsupported(e) => {
+                                    V9::Unsupported(e) => {
                                         *ptr1
                                             .add(::core::mem::size_of::<*const u8>())
                                             .cast::<u8>() = (2i32) as u8;
@@ -10233,6 +10984,21 @@ pub mod exports {
                                         *ptr1
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>() = ptr7.cast_mut();
+                                    }
+                                    V9::Failed(e) => {
+                                        *ptr1
+                                            .add(::core::mem::size_of::<*const u8>())
+                                            .cast::<u8>() = (3i32) as u8;
+                                        let vec8 = (e.into_bytes()).into_boxed_slice();
+                                        let ptr8 = vec8.as_ptr().cast::<u8>();
+                                        let len8 = vec8.len();
+                                        ::core::mem::forget(vec8);
+                                        *ptr1
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>() = len8;
+                                        *ptr1
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>() = ptr8.cast_mut();
                                     }
                                 }
                             }
@@ -10293,7 +11059,7 @@ pub mod exports {
                                             .cast::<usize>();
                                         _rt::cabi_dealloc(l9, l10, 1);
                                     }
-                                    _ => {
+                                    2 => {
                                         let l11 = *arg0
                                             .add(2 * ::core::mem::size_of::<*const u8>())
                                             .cast::<*mut u8>();
@@ -10301,6 +11067,15 @@ pub mod exports {
                                             .add(3 * ::core::mem::size_of::<*const u8>())
                                             .cast::<usize>();
                                         _rt::cabi_dealloc(l11, l12, 1);
+                                    }
+                                    _ => {
+                                        let l13 = *arg0
+                                            .add(2 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<*mut u8>();
+                                        let l14 = *arg0
+                                            .add(3 * ::core::mem::size_of::<*const u8>())
+                                            .cast::<usize>();
+                                        _rt::cabi_dealloc(l13, l14, 1);
                                     }
                                 }
                             }
@@ -10533,9 +11308,9 @@ macro_rules! __export_plugin_impl {
         (link_section =
         "component-type:wit-bindgen:0.61.1:tollgate:plugin@0.1.0:plugin:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 4140] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 4150] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xaf\x1f\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xb9\x1f\x01A\x02\x01\
 A\x1c\x01B6\x01m\x03\x04logs\x06traces\x07metrics\x04\0\x06signal\x03\0\0\x01m\x07\
 \x08resource\x05scope\x06metric\x06record\x05event\x04link\x08exemplar\x04\0\x05\
 level\x03\0\x02\x01p}\x01q\x07\x05empty\0\0\x04text\x01s\0\x07boolean\x01\x7f\0\x03\
@@ -10561,79 +11336,79 @@ ction\x03\0)\x01r\x02\x07pattern\x1e\x06action*\x04\0\x09redaction\x03\0+\x01n\x
 \x10attribute-values\x0eattribute-keys\x08integers\x06bodies\x05names\x08version\
 s\x05texts\x04\0\x06places\x03\0-\x01k\x1e\x01r\x03\x06places.\x09only-keys/\x0b\
 except-keys/\x04\0\x09selection\x03\00\x01r\x02\x07pointers\x07messages\x04\0\x0e\
-config-mistake\x03\02\x01q\x03\x0abad-config\x013\0\x0cbad-argument\x01s\0\x0bun\
-supported\x01s\0\x04\0\x05error\x03\04\x03\0\x1btollgate:plugin/types@0.1.0\x05\0\
-\x02\x03\0\0\x07pattern\x02\x03\0\0\x05check\x02\x03\0\0\x08hash-key\x02\x03\0\0\
-\x05error\x01B\x18\x02\x03\x02\x01\x01\x04\0\x07pattern\x03\0\0\x02\x03\x02\x01\x02\
-\x04\0\x05check\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x08hash-key\x03\0\x04\x02\x03\
-\x02\x01\x04\x04\0\x05error\x03\0\x06\x01m\x04\x05debug\x04info\x04warn\x05error\
-\x04\0\x08severity\x03\0\x08\x01@\x02\x08severity\x09\x07messages\x01\0\x04\0\x03\
-log\x01\x0a\x01@\x02\x07counters\x06amountw\x01\0\x04\0\x05count\x01\x0b\x01@\0\0\
-w\x04\0\x03now\x01\x0c\x01j\x01\x01\x01\x07\x01@\x02\x0aexpressions\x05check\x03\
-\0\x0d\x04\0\x0fcompile-pattern\x01\x0e\x01p}\x01k\x0f\x01j\x01\x05\x01\x07\x01@\
-\x02\x03key\x0f\x08previous\x10\0\x11\x04\0\x10prepare-hash-key\x01\x12\x03\0\x1a\
-tollgate:plugin/host@0.1.0\x05\x05\x02\x03\0\0\x06signal\x02\x03\0\0\x05level\x02\
-\x03\0\0\x05value\x02\x03\0\0\x09key-value\x02\x03\0\0\x06target\x02\x03\0\0\x06\
-column\x02\x03\0\0\x04rows\x02\x03\0\0\x05cells\x02\x03\0\0\x04ints\x02\x03\0\0\x07\
-doubles\x02\x03\0\0\x04test\x02\x03\0\0\x07capture\x02\x03\0\0\x09extracted\x02\x03\
-\0\0\x06action\x02\x03\0\0\x09redaction\x02\x03\0\0\x09selection\x01B\x8c\x01\x02\
-\x03\x02\x01\x06\x04\0\x06signal\x03\0\0\x02\x03\x02\x01\x07\x04\0\x05level\x03\0\
-\x02\x02\x03\x02\x01\x08\x04\0\x05value\x03\0\x04\x02\x03\x02\x01\x09\x04\0\x09k\
-ey-value\x03\0\x06\x02\x03\x02\x01\x0a\x04\0\x06target\x03\0\x08\x02\x03\x02\x01\
-\x0b\x04\0\x06column\x03\0\x0a\x02\x03\x02\x01\x0c\x04\0\x04rows\x03\0\x0c\x02\x03\
-\x02\x01\x0d\x04\0\x05cells\x03\0\x0e\x02\x03\x02\x01\x0e\x04\0\x04ints\x03\0\x10\
-\x02\x03\x02\x01\x0f\x04\0\x07doubles\x03\0\x12\x02\x03\x02\x01\x01\x04\0\x07pat\
-tern\x03\0\x14\x02\x03\x02\x01\x03\x04\0\x08hash-key\x03\0\x16\x02\x03\x02\x01\x10\
-\x04\0\x04test\x03\0\x18\x02\x03\x02\x01\x11\x04\0\x07capture\x03\0\x1a\x02\x03\x02\
-\x01\x12\x04\0\x09extracted\x03\0\x1c\x02\x03\x02\x01\x13\x04\0\x06action\x03\0\x1e\
-\x02\x03\x02\x01\x14\x04\0\x09redaction\x03\0\x20\x02\x03\x02\x01\x15\x04\0\x09s\
-election\x03\0\"\x02\x03\x02\x01\x04\x04\0\x05error\x03\0$\x01@\0\0\x01\x04\0\x07\
-carries\x01&\x01@\x01\x05level\x03\0y\x04\0\x05count\x01'\x01py\x01@\x01\x05leve\
-l\x03\0(\x04\0\x07parents\x01)\x01j\0\x01%\x01@\x03\x06column\x0b\x05value\x05\x04\
-rows\x0d\0*\x04\0\x03set\x01+\x04\0\x06insert\x01+\x04\0\x06update\x01+\x01@\x04\
-\x05level\x03\x04keys\x15\x05value\x05\x04rows\x0d\0*\x04\0\x0bupdate-keys\x01,\x01\
-@\x02\x06column\x0b\x04rows\x0d\0*\x04\0\x06remove\x01-\x01@\x03\x05level\x03\x04\
-keys\x15\x04rows\x0d\0*\x04\0\x0bremove-keys\x01.\x04\0\x09keep-keys\x01.\x01@\x04\
-\x05level\x03\x03keys\x02tos\x04rows\x0d\0*\x04\0\x06rename\x01/\x01@\x04\x05lev\
-el\x03\x04keys\x15\x02tos\x04rows\x0d\0*\x04\0\x0brename-keys\x010\x01@\x03\x06s\
-ource\x0b\x02to\x0b\x04rows\x0d\0*\x04\0\x04copy\x011\x04\0\x09copy-keys\x010\x01\
-k\x17\x01@\x03\x06column\x0b\x03key2\x04rows\x0d\0*\x04\0\x04hash\x013\x01@\x04\x05\
-level\x03\x04keys\x15\x03key2\x04rows\x0d\0*\x04\0\x09hash-keys\x014\x01p\x1b\x01\
-j\x01\x1d\x01%\x01@\x04\x06source\x0b\x07pattern\x15\x04into5\x04rows\x0d\06\x04\
-\0\x07extract\x017\x01p!\x01pw\x01j\x019\x01%\x01@\x02\x0aredactions8\x09selecti\
-on#\0:\x04\0\x06redact\x01;\x01j\x01w\x01%\x01@\x02\x04keys\x15\x06action\x1f\0<\
-\x04\0\x0bredact-keys\x01=\x01@\x03\x06column\x0b\x0aredactions8\x04rows\x0d\0:\x04\
-\0\x0credact-cells\x01>\x01@\0\0<\x04\0\x15remove-unknown-fields\x01?\x01j\x01(\x01\
-%\x01@\x03\x06column\x0b\x04test\x19\x04rows\x0d\0\xc0\0\x04\0\x04find\x01A\x01@\
-\x02\x05level\x03\x04rows\x0d\0*\x04\0\x07discard\x01B\x01ps\x01@\x03\x05level\x03\
-\x04rows\x0d\x0cdestinations\xc3\0\0*\x04\0\x05route\x01D\x01j\x01\x0f\x01%\x01@\
-\x02\x06column\x0b\x04rows\x0d\0\xc5\0\x04\0\x09read-text\x01F\x01ks\x01p\xc7\0\x01\
-j\x01\xc8\0\x01%\x01@\x02\x06column\x0b\x04rows\x0d\0\xc9\0\x04\0\x0aread-texts\x01\
-J\x04\0\x0aread-bytes\x01F\x01j\x01\x11\x01%\x01@\x02\x06column\x0b\x04rows\x0d\0\
-\xcb\0\x04\0\x09read-ints\x01L\x01j\x01\x13\x01%\x01@\x02\x06column\x0b\x04rows\x0d\
-\0\xcd\0\x04\0\x0cread-doubles\x01N\x01k\x05\x01p\xcf\0\x01j\x01\xd0\0\x01%\x01@\
-\x02\x06column\x0b\x04rows\x0d\0\xd1\0\x04\0\x0bread-values\x01R\x01@\x03\x06col\
-umn\x0b\x05cells\x0f\x04rows\x0d\0*\x04\0\x0awrite-text\x01S\x01@\x03\x06column\x0b\
-\x05cells\xc8\0\x04rows\x0d\0*\x04\0\x0bwrite-texts\x01T\x01@\x03\x06column\x0b\x05\
-cells\x11\x04rows\x0d\0*\x04\0\x0awrite-ints\x01U\x01@\x03\x06column\x0b\x05cell\
-s\x13\x04rows\x0d\0*\x04\0\x0dwrite-doubles\x01V\x01@\x03\x06column\x0b\x05cells\
-\xd0\0\x04rows\x0d\0*\x04\0\x0cwrite-values\x01W\x01j\x01\xcf\0\x01%\x01@\x03\x05\
-level\x03\x03rowy\x06target\x09\0\xd8\0\x04\0\x08get-cell\x01Y\x01@\x04\x05level\
-\x03\x03rowy\x06target\x09\x05value\x05\0*\x04\0\x08set-cell\x01Z\x01@\x03\x05le\
-vel\x03\x03rowy\x06target\x09\0*\x04\0\x0bremove-cell\x01[\x01p\x07\x01j\x01\xdc\
-\0\x01%\x01@\x02\x05level\x03\x03rowy\0\xdd\0\x04\0\x0aattributes\x01^\x01p}\x01\
-j\x01\xdf\0\x01%\x01@\0\0\xe0\0\x04\0\x07to-otlp\x01a\x01@\x01\x04otlp\xdf\0\0*\x04\
-\0\x07replace\x01b\x03\0\x1btollgate:plugin/batch@0.1.0\x05\x16\x01B\x14\x02\x03\
-\x02\x01\x06\x04\0\x06signal\x03\0\0\x02\x03\x02\x01\x04\x04\0\x05error\x03\0\x02\
-\x01r\x03\x06tenants\x06plugins\x06configs\x04\0\x05setup\x03\0\x04\x01m\x02\x04\
-pass\x06refuse\x04\0\x09otherwise\x03\0\x06\x01p\x01\x01ps\x01r\x04\x07signals\x08\
-\x06others\x07\x0cdestinations\x09\x09read-only\x7f\x04\0\x0cregistration\x03\0\x0a\
-\x01q\x02\x07forward\0\0\x06reject\x01s\0\x04\0\x07verdict\x03\0\x0c\x01j\x01\x0b\
-\x01\x03\x01@\x01\x05setup\x05\0\x0e\x04\0\x09configure\x01\x0f\x01j\x01\x0d\x01\
-\x03\x01@\0\0\x10\x04\0\x07process\x01\x11\x04\0\x1dtollgate:plugin/handler@0.1.\
-0\x05\x17\x04\0\x1ctollgate:plugin/plugin@0.1.0\x04\0\x0b\x0c\x01\0\x06plugin\x03\
-\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-\
-bindgen-rust\x060.61.1";
+config-mistake\x03\02\x01q\x04\x0abad-config\x013\0\x0cbad-argument\x01s\0\x0bun\
+supported\x01s\0\x06failed\x01s\0\x04\0\x05error\x03\04\x03\0\x1btollgate:plugin\
+/types@0.1.0\x05\0\x02\x03\0\0\x07pattern\x02\x03\0\0\x05check\x02\x03\0\0\x08ha\
+sh-key\x02\x03\0\0\x05error\x01B\x18\x02\x03\x02\x01\x01\x04\0\x07pattern\x03\0\0\
+\x02\x03\x02\x01\x02\x04\0\x05check\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x08hash-\
+key\x03\0\x04\x02\x03\x02\x01\x04\x04\0\x05error\x03\0\x06\x01m\x04\x05debug\x04\
+info\x04warn\x05error\x04\0\x08severity\x03\0\x08\x01@\x02\x08severity\x09\x07me\
+ssages\x01\0\x04\0\x03log\x01\x0a\x01@\x02\x07counters\x06amountw\x01\0\x04\0\x05\
+count\x01\x0b\x01@\0\0w\x04\0\x03now\x01\x0c\x01j\x01\x01\x01\x07\x01@\x02\x0aex\
+pressions\x05check\x03\0\x0d\x04\0\x0fcompile-pattern\x01\x0e\x01p}\x01k\x0f\x01\
+j\x01\x05\x01\x07\x01@\x02\x03key\x0f\x08previous\x10\0\x11\x04\0\x10prepare-has\
+h-key\x01\x12\x03\0\x1atollgate:plugin/host@0.1.0\x05\x05\x02\x03\0\0\x06signal\x02\
+\x03\0\0\x05level\x02\x03\0\0\x05value\x02\x03\0\0\x09key-value\x02\x03\0\0\x06t\
+arget\x02\x03\0\0\x06column\x02\x03\0\0\x04rows\x02\x03\0\0\x05cells\x02\x03\0\0\
+\x04ints\x02\x03\0\0\x07doubles\x02\x03\0\0\x04test\x02\x03\0\0\x07capture\x02\x03\
+\0\0\x09extracted\x02\x03\0\0\x06action\x02\x03\0\0\x09redaction\x02\x03\0\0\x09\
+selection\x01B\x8c\x01\x02\x03\x02\x01\x06\x04\0\x06signal\x03\0\0\x02\x03\x02\x01\
+\x07\x04\0\x05level\x03\0\x02\x02\x03\x02\x01\x08\x04\0\x05value\x03\0\x04\x02\x03\
+\x02\x01\x09\x04\0\x09key-value\x03\0\x06\x02\x03\x02\x01\x0a\x04\0\x06target\x03\
+\0\x08\x02\x03\x02\x01\x0b\x04\0\x06column\x03\0\x0a\x02\x03\x02\x01\x0c\x04\0\x04\
+rows\x03\0\x0c\x02\x03\x02\x01\x0d\x04\0\x05cells\x03\0\x0e\x02\x03\x02\x01\x0e\x04\
+\0\x04ints\x03\0\x10\x02\x03\x02\x01\x0f\x04\0\x07doubles\x03\0\x12\x02\x03\x02\x01\
+\x01\x04\0\x07pattern\x03\0\x14\x02\x03\x02\x01\x03\x04\0\x08hash-key\x03\0\x16\x02\
+\x03\x02\x01\x10\x04\0\x04test\x03\0\x18\x02\x03\x02\x01\x11\x04\0\x07capture\x03\
+\0\x1a\x02\x03\x02\x01\x12\x04\0\x09extracted\x03\0\x1c\x02\x03\x02\x01\x13\x04\0\
+\x06action\x03\0\x1e\x02\x03\x02\x01\x14\x04\0\x09redaction\x03\0\x20\x02\x03\x02\
+\x01\x15\x04\0\x09selection\x03\0\"\x02\x03\x02\x01\x04\x04\0\x05error\x03\0$\x01\
+@\0\0\x01\x04\0\x07carries\x01&\x01@\x01\x05level\x03\0y\x04\0\x05count\x01'\x01\
+py\x01@\x01\x05level\x03\0(\x04\0\x07parents\x01)\x01j\0\x01%\x01@\x03\x06column\
+\x0b\x05value\x05\x04rows\x0d\0*\x04\0\x03set\x01+\x04\0\x06insert\x01+\x04\0\x06\
+update\x01+\x01@\x04\x05level\x03\x04keys\x15\x05value\x05\x04rows\x0d\0*\x04\0\x0b\
+update-keys\x01,\x01@\x02\x06column\x0b\x04rows\x0d\0*\x04\0\x06remove\x01-\x01@\
+\x03\x05level\x03\x04keys\x15\x04rows\x0d\0*\x04\0\x0bremove-keys\x01.\x04\0\x09\
+keep-keys\x01.\x01@\x04\x05level\x03\x03keys\x02tos\x04rows\x0d\0*\x04\0\x06rena\
+me\x01/\x01@\x04\x05level\x03\x04keys\x15\x02tos\x04rows\x0d\0*\x04\0\x0brename-\
+keys\x010\x01@\x03\x06source\x0b\x02to\x0b\x04rows\x0d\0*\x04\0\x04copy\x011\x04\
+\0\x09copy-keys\x010\x01k\x17\x01@\x03\x06column\x0b\x03key2\x04rows\x0d\0*\x04\0\
+\x04hash\x013\x01@\x04\x05level\x03\x04keys\x15\x03key2\x04rows\x0d\0*\x04\0\x09\
+hash-keys\x014\x01p\x1b\x01j\x01\x1d\x01%\x01@\x04\x06source\x0b\x07pattern\x15\x04\
+into5\x04rows\x0d\06\x04\0\x07extract\x017\x01p!\x01pw\x01j\x019\x01%\x01@\x02\x0a\
+redactions8\x09selection#\0:\x04\0\x06redact\x01;\x01j\x01w\x01%\x01@\x02\x04key\
+s\x15\x06action\x1f\0<\x04\0\x0bredact-keys\x01=\x01@\x03\x06column\x0b\x0aredac\
+tions8\x04rows\x0d\0:\x04\0\x0credact-cells\x01>\x01@\0\0<\x04\0\x15remove-unkno\
+wn-fields\x01?\x01j\x01(\x01%\x01@\x03\x06column\x0b\x04test\x19\x04rows\x0d\0\xc0\
+\0\x04\0\x04find\x01A\x01@\x02\x05level\x03\x04rows\x0d\0*\x04\0\x07discard\x01B\
+\x01ps\x01@\x03\x05level\x03\x04rows\x0d\x0cdestinations\xc3\0\0*\x04\0\x05route\
+\x01D\x01j\x01\x0f\x01%\x01@\x02\x06column\x0b\x04rows\x0d\0\xc5\0\x04\0\x09read\
+-text\x01F\x01ks\x01p\xc7\0\x01j\x01\xc8\0\x01%\x01@\x02\x06column\x0b\x04rows\x0d\
+\0\xc9\0\x04\0\x0aread-texts\x01J\x04\0\x0aread-bytes\x01F\x01j\x01\x11\x01%\x01\
+@\x02\x06column\x0b\x04rows\x0d\0\xcb\0\x04\0\x09read-ints\x01L\x01j\x01\x13\x01\
+%\x01@\x02\x06column\x0b\x04rows\x0d\0\xcd\0\x04\0\x0cread-doubles\x01N\x01k\x05\
+\x01p\xcf\0\x01j\x01\xd0\0\x01%\x01@\x02\x06column\x0b\x04rows\x0d\0\xd1\0\x04\0\
+\x0bread-values\x01R\x01@\x03\x06column\x0b\x05cells\x0f\x04rows\x0d\0*\x04\0\x0a\
+write-text\x01S\x01@\x03\x06column\x0b\x05cells\xc8\0\x04rows\x0d\0*\x04\0\x0bwr\
+ite-texts\x01T\x01@\x03\x06column\x0b\x05cells\x11\x04rows\x0d\0*\x04\0\x0awrite\
+-ints\x01U\x01@\x03\x06column\x0b\x05cells\x13\x04rows\x0d\0*\x04\0\x0dwrite-dou\
+bles\x01V\x01@\x03\x06column\x0b\x05cells\xd0\0\x04rows\x0d\0*\x04\0\x0cwrite-va\
+lues\x01W\x01j\x01\xcf\0\x01%\x01@\x03\x05level\x03\x03rowy\x06target\x09\0\xd8\0\
+\x04\0\x08get-cell\x01Y\x01@\x04\x05level\x03\x03rowy\x06target\x09\x05value\x05\
+\0*\x04\0\x08set-cell\x01Z\x01@\x03\x05level\x03\x03rowy\x06target\x09\0*\x04\0\x0b\
+remove-cell\x01[\x01p\x07\x01j\x01\xdc\0\x01%\x01@\x02\x05level\x03\x03rowy\0\xdd\
+\0\x04\0\x0aattributes\x01^\x01p}\x01j\x01\xdf\0\x01%\x01@\0\0\xe0\0\x04\0\x07to\
+-otlp\x01a\x01@\x01\x04otlp\xdf\0\0*\x04\0\x07replace\x01b\x03\0\x1btollgate:plu\
+gin/batch@0.1.0\x05\x16\x01B\x14\x02\x03\x02\x01\x06\x04\0\x06signal\x03\0\0\x02\
+\x03\x02\x01\x04\x04\0\x05error\x03\0\x02\x01r\x03\x06tenants\x06plugins\x06conf\
+igs\x04\0\x05setup\x03\0\x04\x01m\x02\x04pass\x06refuse\x04\0\x09otherwise\x03\0\
+\x06\x01p\x01\x01ps\x01r\x04\x07signals\x08\x06others\x07\x0cdestinations\x09\x09\
+read-only\x7f\x04\0\x0cregistration\x03\0\x0a\x01q\x02\x07forward\0\0\x06reject\x01\
+s\0\x04\0\x07verdict\x03\0\x0c\x01j\x01\x0b\x01\x03\x01@\x01\x05setup\x05\0\x0e\x04\
+\0\x09configure\x01\x0f\x01j\x01\x0d\x01\x03\x01@\0\0\x10\x04\0\x07process\x01\x11\
+\x04\0\x1dtollgate:plugin/handler@0.1.0\x05\x17\x04\0\x1ctollgate:plugin/plugin@\
+0.1.0\x04\0\x0b\x0c\x01\0\x06plugin\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\
+\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -10646,8 +11421,8 @@ pub use __export_plugin_impl as export;
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3906] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa5\x1d\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3916] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xaf\x1d\x01A\x02\x01\
 A\x1a\x01B6\x01m\x03\x04logs\x06traces\x07metrics\x04\0\x06signal\x03\0\0\x01m\x07\
 \x08resource\x05scope\x06metric\x06record\x05event\x04link\x08exemplar\x04\0\x05\
 level\x03\0\x02\x01p}\x01q\x07\x05empty\0\0\x04text\x01s\0\x07boolean\x01\x7f\0\x03\
@@ -10673,72 +11448,73 @@ ction\x03\0)\x01r\x02\x07pattern\x1e\x06action*\x04\0\x09redaction\x03\0+\x01n\x
 \x10attribute-values\x0eattribute-keys\x08integers\x06bodies\x05names\x08version\
 s\x05texts\x04\0\x06places\x03\0-\x01k\x1e\x01r\x03\x06places.\x09only-keys/\x0b\
 except-keys/\x04\0\x09selection\x03\00\x01r\x02\x07pointers\x07messages\x04\0\x0e\
-config-mistake\x03\02\x01q\x03\x0abad-config\x013\0\x0cbad-argument\x01s\0\x0bun\
-supported\x01s\0\x04\0\x05error\x03\04\x03\0\x1btollgate:plugin/types@0.1.0\x05\0\
-\x02\x03\0\0\x07pattern\x02\x03\0\0\x05check\x02\x03\0\0\x08hash-key\x02\x03\0\0\
-\x05error\x01B\x18\x02\x03\x02\x01\x01\x04\0\x07pattern\x03\0\0\x02\x03\x02\x01\x02\
-\x04\0\x05check\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x08hash-key\x03\0\x04\x02\x03\
-\x02\x01\x04\x04\0\x05error\x03\0\x06\x01m\x04\x05debug\x04info\x04warn\x05error\
-\x04\0\x08severity\x03\0\x08\x01@\x02\x08severity\x09\x07messages\x01\0\x04\0\x03\
-log\x01\x0a\x01@\x02\x07counters\x06amountw\x01\0\x04\0\x05count\x01\x0b\x01@\0\0\
-w\x04\0\x03now\x01\x0c\x01j\x01\x01\x01\x07\x01@\x02\x0aexpressions\x05check\x03\
-\0\x0d\x04\0\x0fcompile-pattern\x01\x0e\x01p}\x01k\x0f\x01j\x01\x05\x01\x07\x01@\
-\x02\x03key\x0f\x08previous\x10\0\x11\x04\0\x10prepare-hash-key\x01\x12\x03\0\x1a\
-tollgate:plugin/host@0.1.0\x05\x05\x02\x03\0\0\x06signal\x02\x03\0\0\x05level\x02\
-\x03\0\0\x05value\x02\x03\0\0\x09key-value\x02\x03\0\0\x06target\x02\x03\0\0\x06\
-column\x02\x03\0\0\x04rows\x02\x03\0\0\x05cells\x02\x03\0\0\x04ints\x02\x03\0\0\x07\
-doubles\x02\x03\0\0\x04test\x02\x03\0\0\x07capture\x02\x03\0\0\x09extracted\x02\x03\
-\0\0\x06action\x02\x03\0\0\x09redaction\x02\x03\0\0\x09selection\x01B\x8c\x01\x02\
-\x03\x02\x01\x06\x04\0\x06signal\x03\0\0\x02\x03\x02\x01\x07\x04\0\x05level\x03\0\
-\x02\x02\x03\x02\x01\x08\x04\0\x05value\x03\0\x04\x02\x03\x02\x01\x09\x04\0\x09k\
-ey-value\x03\0\x06\x02\x03\x02\x01\x0a\x04\0\x06target\x03\0\x08\x02\x03\x02\x01\
-\x0b\x04\0\x06column\x03\0\x0a\x02\x03\x02\x01\x0c\x04\0\x04rows\x03\0\x0c\x02\x03\
-\x02\x01\x0d\x04\0\x05cells\x03\0\x0e\x02\x03\x02\x01\x0e\x04\0\x04ints\x03\0\x10\
-\x02\x03\x02\x01\x0f\x04\0\x07doubles\x03\0\x12\x02\x03\x02\x01\x01\x04\0\x07pat\
-tern\x03\0\x14\x02\x03\x02\x01\x03\x04\0\x08hash-key\x03\0\x16\x02\x03\x02\x01\x10\
-\x04\0\x04test\x03\0\x18\x02\x03\x02\x01\x11\x04\0\x07capture\x03\0\x1a\x02\x03\x02\
-\x01\x12\x04\0\x09extracted\x03\0\x1c\x02\x03\x02\x01\x13\x04\0\x06action\x03\0\x1e\
-\x02\x03\x02\x01\x14\x04\0\x09redaction\x03\0\x20\x02\x03\x02\x01\x15\x04\0\x09s\
-election\x03\0\"\x02\x03\x02\x01\x04\x04\0\x05error\x03\0$\x01@\0\0\x01\x04\0\x07\
-carries\x01&\x01@\x01\x05level\x03\0y\x04\0\x05count\x01'\x01py\x01@\x01\x05leve\
-l\x03\0(\x04\0\x07parents\x01)\x01j\0\x01%\x01@\x03\x06column\x0b\x05value\x05\x04\
-rows\x0d\0*\x04\0\x03set\x01+\x04\0\x06insert\x01+\x04\0\x06update\x01+\x01@\x04\
-\x05level\x03\x04keys\x15\x05value\x05\x04rows\x0d\0*\x04\0\x0bupdate-keys\x01,\x01\
-@\x02\x06column\x0b\x04rows\x0d\0*\x04\0\x06remove\x01-\x01@\x03\x05level\x03\x04\
-keys\x15\x04rows\x0d\0*\x04\0\x0bremove-keys\x01.\x04\0\x09keep-keys\x01.\x01@\x04\
-\x05level\x03\x03keys\x02tos\x04rows\x0d\0*\x04\0\x06rename\x01/\x01@\x04\x05lev\
-el\x03\x04keys\x15\x02tos\x04rows\x0d\0*\x04\0\x0brename-keys\x010\x01@\x03\x06s\
-ource\x0b\x02to\x0b\x04rows\x0d\0*\x04\0\x04copy\x011\x04\0\x09copy-keys\x010\x01\
-k\x17\x01@\x03\x06column\x0b\x03key2\x04rows\x0d\0*\x04\0\x04hash\x013\x01@\x04\x05\
-level\x03\x04keys\x15\x03key2\x04rows\x0d\0*\x04\0\x09hash-keys\x014\x01p\x1b\x01\
-j\x01\x1d\x01%\x01@\x04\x06source\x0b\x07pattern\x15\x04into5\x04rows\x0d\06\x04\
-\0\x07extract\x017\x01p!\x01pw\x01j\x019\x01%\x01@\x02\x0aredactions8\x09selecti\
-on#\0:\x04\0\x06redact\x01;\x01j\x01w\x01%\x01@\x02\x04keys\x15\x06action\x1f\0<\
-\x04\0\x0bredact-keys\x01=\x01@\x03\x06column\x0b\x0aredactions8\x04rows\x0d\0:\x04\
-\0\x0credact-cells\x01>\x01@\0\0<\x04\0\x15remove-unknown-fields\x01?\x01j\x01(\x01\
-%\x01@\x03\x06column\x0b\x04test\x19\x04rows\x0d\0\xc0\0\x04\0\x04find\x01A\x01@\
-\x02\x05level\x03\x04rows\x0d\0*\x04\0\x07discard\x01B\x01ps\x01@\x03\x05level\x03\
-\x04rows\x0d\x0cdestinations\xc3\0\0*\x04\0\x05route\x01D\x01j\x01\x0f\x01%\x01@\
-\x02\x06column\x0b\x04rows\x0d\0\xc5\0\x04\0\x09read-text\x01F\x01ks\x01p\xc7\0\x01\
-j\x01\xc8\0\x01%\x01@\x02\x06column\x0b\x04rows\x0d\0\xc9\0\x04\0\x0aread-texts\x01\
-J\x04\0\x0aread-bytes\x01F\x01j\x01\x11\x01%\x01@\x02\x06column\x0b\x04rows\x0d\0\
-\xcb\0\x04\0\x09read-ints\x01L\x01j\x01\x13\x01%\x01@\x02\x06column\x0b\x04rows\x0d\
-\0\xcd\0\x04\0\x0cread-doubles\x01N\x01k\x05\x01p\xcf\0\x01j\x01\xd0\0\x01%\x01@\
-\x02\x06column\x0b\x04rows\x0d\0\xd1\0\x04\0\x0bread-values\x01R\x01@\x03\x06col\
-umn\x0b\x05cells\x0f\x04rows\x0d\0*\x04\0\x0awrite-text\x01S\x01@\x03\x06column\x0b\
-\x05cells\xc8\0\x04rows\x0d\0*\x04\0\x0bwrite-texts\x01T\x01@\x03\x06column\x0b\x05\
-cells\x11\x04rows\x0d\0*\x04\0\x0awrite-ints\x01U\x01@\x03\x06column\x0b\x05cell\
-s\x13\x04rows\x0d\0*\x04\0\x0dwrite-doubles\x01V\x01@\x03\x06column\x0b\x05cells\
-\xd0\0\x04rows\x0d\0*\x04\0\x0cwrite-values\x01W\x01j\x01\xcf\0\x01%\x01@\x03\x05\
-level\x03\x03rowy\x06target\x09\0\xd8\0\x04\0\x08get-cell\x01Y\x01@\x04\x05level\
-\x03\x03rowy\x06target\x09\x05value\x05\0*\x04\0\x08set-cell\x01Z\x01@\x03\x05le\
-vel\x03\x03rowy\x06target\x09\0*\x04\0\x0bremove-cell\x01[\x01p\x07\x01j\x01\xdc\
-\0\x01%\x01@\x02\x05level\x03\x03rowy\0\xdd\0\x04\0\x0aattributes\x01^\x01p}\x01\
-j\x01\xdf\0\x01%\x01@\0\0\xe0\0\x04\0\x07to-otlp\x01a\x01@\x01\x04otlp\xdf\0\0*\x04\
-\0\x07replace\x01b\x03\0\x1btollgate:plugin/batch@0.1.0\x05\x16\x04\0<tollgate:p\
-lugin/plugin-with-all-of-its-exports-removed@0.1.0\x04\0\x0b,\x01\0&plugin-with-\
-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwi\
-t-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+config-mistake\x03\02\x01q\x04\x0abad-config\x013\0\x0cbad-argument\x01s\0\x0bun\
+supported\x01s\0\x06failed\x01s\0\x04\0\x05error\x03\04\x03\0\x1btollgate:plugin\
+/types@0.1.0\x05\0\x02\x03\0\0\x07pattern\x02\x03\0\0\x05check\x02\x03\0\0\x08ha\
+sh-key\x02\x03\0\0\x05error\x01B\x18\x02\x03\x02\x01\x01\x04\0\x07pattern\x03\0\0\
+\x02\x03\x02\x01\x02\x04\0\x05check\x03\0\x02\x02\x03\x02\x01\x03\x04\0\x08hash-\
+key\x03\0\x04\x02\x03\x02\x01\x04\x04\0\x05error\x03\0\x06\x01m\x04\x05debug\x04\
+info\x04warn\x05error\x04\0\x08severity\x03\0\x08\x01@\x02\x08severity\x09\x07me\
+ssages\x01\0\x04\0\x03log\x01\x0a\x01@\x02\x07counters\x06amountw\x01\0\x04\0\x05\
+count\x01\x0b\x01@\0\0w\x04\0\x03now\x01\x0c\x01j\x01\x01\x01\x07\x01@\x02\x0aex\
+pressions\x05check\x03\0\x0d\x04\0\x0fcompile-pattern\x01\x0e\x01p}\x01k\x0f\x01\
+j\x01\x05\x01\x07\x01@\x02\x03key\x0f\x08previous\x10\0\x11\x04\0\x10prepare-has\
+h-key\x01\x12\x03\0\x1atollgate:plugin/host@0.1.0\x05\x05\x02\x03\0\0\x06signal\x02\
+\x03\0\0\x05level\x02\x03\0\0\x05value\x02\x03\0\0\x09key-value\x02\x03\0\0\x06t\
+arget\x02\x03\0\0\x06column\x02\x03\0\0\x04rows\x02\x03\0\0\x05cells\x02\x03\0\0\
+\x04ints\x02\x03\0\0\x07doubles\x02\x03\0\0\x04test\x02\x03\0\0\x07capture\x02\x03\
+\0\0\x09extracted\x02\x03\0\0\x06action\x02\x03\0\0\x09redaction\x02\x03\0\0\x09\
+selection\x01B\x8c\x01\x02\x03\x02\x01\x06\x04\0\x06signal\x03\0\0\x02\x03\x02\x01\
+\x07\x04\0\x05level\x03\0\x02\x02\x03\x02\x01\x08\x04\0\x05value\x03\0\x04\x02\x03\
+\x02\x01\x09\x04\0\x09key-value\x03\0\x06\x02\x03\x02\x01\x0a\x04\0\x06target\x03\
+\0\x08\x02\x03\x02\x01\x0b\x04\0\x06column\x03\0\x0a\x02\x03\x02\x01\x0c\x04\0\x04\
+rows\x03\0\x0c\x02\x03\x02\x01\x0d\x04\0\x05cells\x03\0\x0e\x02\x03\x02\x01\x0e\x04\
+\0\x04ints\x03\0\x10\x02\x03\x02\x01\x0f\x04\0\x07doubles\x03\0\x12\x02\x03\x02\x01\
+\x01\x04\0\x07pattern\x03\0\x14\x02\x03\x02\x01\x03\x04\0\x08hash-key\x03\0\x16\x02\
+\x03\x02\x01\x10\x04\0\x04test\x03\0\x18\x02\x03\x02\x01\x11\x04\0\x07capture\x03\
+\0\x1a\x02\x03\x02\x01\x12\x04\0\x09extracted\x03\0\x1c\x02\x03\x02\x01\x13\x04\0\
+\x06action\x03\0\x1e\x02\x03\x02\x01\x14\x04\0\x09redaction\x03\0\x20\x02\x03\x02\
+\x01\x15\x04\0\x09selection\x03\0\"\x02\x03\x02\x01\x04\x04\0\x05error\x03\0$\x01\
+@\0\0\x01\x04\0\x07carries\x01&\x01@\x01\x05level\x03\0y\x04\0\x05count\x01'\x01\
+py\x01@\x01\x05level\x03\0(\x04\0\x07parents\x01)\x01j\0\x01%\x01@\x03\x06column\
+\x0b\x05value\x05\x04rows\x0d\0*\x04\0\x03set\x01+\x04\0\x06insert\x01+\x04\0\x06\
+update\x01+\x01@\x04\x05level\x03\x04keys\x15\x05value\x05\x04rows\x0d\0*\x04\0\x0b\
+update-keys\x01,\x01@\x02\x06column\x0b\x04rows\x0d\0*\x04\0\x06remove\x01-\x01@\
+\x03\x05level\x03\x04keys\x15\x04rows\x0d\0*\x04\0\x0bremove-keys\x01.\x04\0\x09\
+keep-keys\x01.\x01@\x04\x05level\x03\x03keys\x02tos\x04rows\x0d\0*\x04\0\x06rena\
+me\x01/\x01@\x04\x05level\x03\x04keys\x15\x02tos\x04rows\x0d\0*\x04\0\x0brename-\
+keys\x010\x01@\x03\x06source\x0b\x02to\x0b\x04rows\x0d\0*\x04\0\x04copy\x011\x04\
+\0\x09copy-keys\x010\x01k\x17\x01@\x03\x06column\x0b\x03key2\x04rows\x0d\0*\x04\0\
+\x04hash\x013\x01@\x04\x05level\x03\x04keys\x15\x03key2\x04rows\x0d\0*\x04\0\x09\
+hash-keys\x014\x01p\x1b\x01j\x01\x1d\x01%\x01@\x04\x06source\x0b\x07pattern\x15\x04\
+into5\x04rows\x0d\06\x04\0\x07extract\x017\x01p!\x01pw\x01j\x019\x01%\x01@\x02\x0a\
+redactions8\x09selection#\0:\x04\0\x06redact\x01;\x01j\x01w\x01%\x01@\x02\x04key\
+s\x15\x06action\x1f\0<\x04\0\x0bredact-keys\x01=\x01@\x03\x06column\x0b\x0aredac\
+tions8\x04rows\x0d\0:\x04\0\x0credact-cells\x01>\x01@\0\0<\x04\0\x15remove-unkno\
+wn-fields\x01?\x01j\x01(\x01%\x01@\x03\x06column\x0b\x04test\x19\x04rows\x0d\0\xc0\
+\0\x04\0\x04find\x01A\x01@\x02\x05level\x03\x04rows\x0d\0*\x04\0\x07discard\x01B\
+\x01ps\x01@\x03\x05level\x03\x04rows\x0d\x0cdestinations\xc3\0\0*\x04\0\x05route\
+\x01D\x01j\x01\x0f\x01%\x01@\x02\x06column\x0b\x04rows\x0d\0\xc5\0\x04\0\x09read\
+-text\x01F\x01ks\x01p\xc7\0\x01j\x01\xc8\0\x01%\x01@\x02\x06column\x0b\x04rows\x0d\
+\0\xc9\0\x04\0\x0aread-texts\x01J\x04\0\x0aread-bytes\x01F\x01j\x01\x11\x01%\x01\
+@\x02\x06column\x0b\x04rows\x0d\0\xcb\0\x04\0\x09read-ints\x01L\x01j\x01\x13\x01\
+%\x01@\x02\x06column\x0b\x04rows\x0d\0\xcd\0\x04\0\x0cread-doubles\x01N\x01k\x05\
+\x01p\xcf\0\x01j\x01\xd0\0\x01%\x01@\x02\x06column\x0b\x04rows\x0d\0\xd1\0\x04\0\
+\x0bread-values\x01R\x01@\x03\x06column\x0b\x05cells\x0f\x04rows\x0d\0*\x04\0\x0a\
+write-text\x01S\x01@\x03\x06column\x0b\x05cells\xc8\0\x04rows\x0d\0*\x04\0\x0bwr\
+ite-texts\x01T\x01@\x03\x06column\x0b\x05cells\x11\x04rows\x0d\0*\x04\0\x0awrite\
+-ints\x01U\x01@\x03\x06column\x0b\x05cells\x13\x04rows\x0d\0*\x04\0\x0dwrite-dou\
+bles\x01V\x01@\x03\x06column\x0b\x05cells\xd0\0\x04rows\x0d\0*\x04\0\x0cwrite-va\
+lues\x01W\x01j\x01\xcf\0\x01%\x01@\x03\x05level\x03\x03rowy\x06target\x09\0\xd8\0\
+\x04\0\x08get-cell\x01Y\x01@\x04\x05level\x03\x03rowy\x06target\x09\x05value\x05\
+\0*\x04\0\x08set-cell\x01Z\x01@\x03\x05level\x03\x03rowy\x06target\x09\0*\x04\0\x0b\
+remove-cell\x01[\x01p\x07\x01j\x01\xdc\0\x01%\x01@\x02\x05level\x03\x03rowy\0\xdd\
+\0\x04\0\x0aattributes\x01^\x01p}\x01j\x01\xdf\0\x01%\x01@\0\0\xe0\0\x04\0\x07to\
+-otlp\x01a\x01@\x01\x04otlp\xdf\0\0*\x04\0\x07replace\x01b\x03\0\x1btollgate:plu\
+gin/batch@0.1.0\x05\x16\x04\0<tollgate:plugin/plugin-with-all-of-its-exports-rem\
+oved@0.1.0\x04\0\x0b,\x01\0&plugin-with-all-of-its-exports-removed\x03\0\0\0G\x09\
+producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rus\
+t\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

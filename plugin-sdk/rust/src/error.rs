@@ -15,10 +15,18 @@ impl Error {
         Error::BadConfig(ConfigMistake { pointer: pointer.into(), message: message.to_string() })
     }
 
-    /// What the plugin itself could not do. Returned from `process`, it undoes what was done to the batch,
-    /// and `on_failure` decides.
-    pub fn failed(message: impl fmt::Display) -> Error {
-        Error::BadArgument(message.to_string())
+    /// The plugin itself failed: something that it depends on, or that it took for granted. Returned from
+    /// `process`, it undoes what was done to the batch, and `on_failure` decides.
+    ///
+    /// ```
+    /// # use tollgate_plugin::{Error, Result};
+    /// # fn port(of: &str) -> Result<u16> {
+    /// let port = of.parse().map_err(Error::failed)?;
+    /// # Ok(port)
+    /// # }
+    /// ```
+    pub fn failed(why: impl fmt::Display) -> Error {
+        Error::Failed(why.to_string())
     }
 
     /// The same, as a mistake at this place of the configuration: for what the host refused in `configure`.
@@ -33,7 +41,9 @@ impl Error {
     pub fn at(self, pointer: impl Into<String>) -> Error {
         match self {
             Error::BadConfig(mistake) => Error::config(pointer.into() + &mistake.pointer, mistake.message),
-            Error::BadArgument(message) | Error::Unsupported(message) => Error::config(pointer, message),
+            Error::BadArgument(message) | Error::Unsupported(message) | Error::Failed(message) => {
+                Error::config(pointer, message)
+            }
         }
     }
 
@@ -41,7 +51,7 @@ impl Error {
     pub fn message(&self) -> &str {
         match self {
             Error::BadConfig(mistake) => &mistake.message,
-            Error::BadArgument(message) | Error::Unsupported(message) => message,
+            Error::BadArgument(message) | Error::Unsupported(message) | Error::Failed(message) => message,
         }
     }
 }

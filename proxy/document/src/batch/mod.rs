@@ -770,8 +770,13 @@ impl Batch {
         }
     }
 
-    /// For each row of a level, the row of an upper level that it is below.
+    /// For each row of a level, the row of an upper level that it is below; none where the signal does not
+    /// have that level, since nothing is below it.
     fn above(&mut self, level: Level, upper: Level) -> Edited<Vec<u32>> {
+        let is_upper = upper < level && !BELOW_RECORDS.contains(&upper);
+        if is_upper && !has_level(self.signal, upper) {
+            return Ok(Vec::new());
+        }
         let mut at = level;
         let mut above: Vec<u32> = (0..self.rows(level)?.len() as u32).collect();
         while at != upper {

@@ -156,7 +156,7 @@ impl Drop for Instance {
 fn failed(role: &Role, error: &contract::types::Error) -> Cause {
     let text = match error {
         contract::types::Error::BadConfig(mistake) => format!("{}: {}", mistake.pointer, mistake.message),
-        contract::types::Error::BadArgument(text) => text.clone(),
+        contract::types::Error::BadArgument(text) | contract::types::Error::Failed(text) => text.clone(),
         contract::types::Error::Unsupported(text) => format!("unsupported: {text}"),
     };
     Cause::new(FailureKind::Error, role.words(&text))

@@ -141,7 +141,7 @@ impl Guest for Misbehave {
             }
             "change half and fail" => {
                 batch::set(&records("half"), &Value::Text("done".into()), &Rows::Only(vec![0]))?;
-                return Err(Error::BadArgument("half of it, on purpose".into()));
+                return Err(Error::Failed("half of it, on purpose".into()));
             }
             "change half and loop" => {
                 batch::set(&records("half"), &Value::Text("done".into()), &Rows::Only(vec![0]))?;
@@ -217,7 +217,7 @@ impl Guest for Misbehave {
             "replace by rubbish" => {
                 for rubbish in [vec![0xff; 100], vec![0x0a, 0x7f], vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
                     if batch::replace(&rubbish).is_ok() {
-                        return Err(Error::BadArgument("rubbish was taken".into()));
+                        return Err(Error::Failed("rubbish was taken".into()));
                     }
                 }
             }
@@ -243,7 +243,7 @@ impl Guest for Misbehave {
 }
 
 fn told(error: std::io::Error) -> Error {
-    Error::Unsupported(error.to_string())
+    Error::Failed(error.to_string())
 }
 
 const LEVELS: [Level; 7] =
@@ -317,7 +317,7 @@ fn wrong_patterns() -> Result<(), Error> {
             batch::redact_keys(number, &Action::Remove).is_err(),
         ];
         if refused.contains(&false) {
-            return Err(Error::BadArgument(format!("{number}: {refused:?}")));
+            return Err(Error::Failed(format!("{number}: {refused:?}")));
         }
     }
     Ok(())
@@ -335,7 +335,7 @@ fn look_around() -> Result<(), Error> {
     ];
     black_box(HashMap::from([(1, 2)])); // asks for random numbers
     match found.iter().find(|(_, found)| *found) {
-        Some((what, _)) => Err(Error::Unsupported((*what).into())),
+        Some((what, _)) => Err(Error::Failed((*what).into())),
         None => Ok(()),
     }
 }

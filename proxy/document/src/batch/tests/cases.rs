@@ -387,3 +387,30 @@ fn a_large_batch_leaves_in_the_pieces_that_it_has() {
     assert!(pieces.pieces().len() > 2);
     assert_eq!(pieces.to_bytes(), message);
 }
+
+#[test]
+fn a_level_that_a_signal_does_not_have_is_one_without_rows() {
+    let mut batch = of(Signal::Logs, &request(1).encode_to_vec());
+    for level in [Level::Metric, Level::Event, Level::Link, Level::Exemplar] {
+        let (key, name) = (Column::attribute(level, "a"), Column::field(level, Field::Name));
+        assert_eq!((batch.count(level), batch.parents(level)), (Ok(0), Ok(Vec::new())));
+        batch.set(&name, &Value::Int(1), &Rows::All).unwrap();
+        batch.hash(&name, None, &Rows::All).unwrap();
+        batch.write_texts(&key, Vec::new(), &Rows::All).unwrap();
+        assert_eq!(batch.find(&key, &Test::Absent, &Rows::All), Ok(Vec::new()));
+        assert_eq!(batch.read_texts(&name, &Rows::All), Ok(Vec::new()));
+        batch.discard(level, &Rows::All).unwrap();
+        batch.copy(&Column::attribute(Level::Resource, "service.name"), &key, &Rows::All).unwrap();
+        let no_row = batch.get_cell(level, 0, &Target::Attribute("a".to_owned()));
+        assert!(matches!(no_row, Err(EditError::BadArgument(_))));
+    }
+    let name = Column::field(Level::Metric, Field::Name);
+    batch.copy(&name, &record("metric"), &Rows::All).unwrap();
+    assert_eq!(batch.find(&record("level"), &Test::Present, &Rows::Under(Level::Metric, vec![])), Ok(vec![]));
+    let no_metric = batch.find(&record("level"), &Test::Present, &Rows::Under(Level::Metric, vec![0]));
+    assert!(matches!(no_metric, Err(EditError::BadArgument(_))));
+    let upside_down = batch.find(&name, &Test::Present, &Rows::Under(Level::Event, vec![]));
+    assert!(matches!(upside_down, Err(EditError::BadArgument(_))));
+    assert_eq!(batch.commit().unwrap().changed, 0);
+    assert!(!batch.is_changed());
+}

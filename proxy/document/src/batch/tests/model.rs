@@ -475,6 +475,10 @@ impl Model {
                 while at.is_some_and(|at| at != *upper) {
                     at = at.and_then(|at| self.above(at));
                 }
+                // Below a level that the signal does not have, there is nothing.
+                if !self.has_level(*upper) && *upper < level && *upper < Level::Record {
+                    return if indexes.is_empty() { Ok(Vec::new()) } else { Err(No::Bad) };
+                }
                 if at.is_none() || indexes.iter().any(|index| *index as usize >= self.count(*upper)) {
                     return Err(No::Bad);
                 }

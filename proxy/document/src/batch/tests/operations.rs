@@ -609,6 +609,9 @@ impl Model {
         self.check_target(to.level, &to.target)?;
         // Only what is above a row can be copied to it.
         self.choose(to.level, &Rows::Under(source.level, Vec::new()))?;
+        if !self.has_level(source.level) {
+            return self.choose(to.level, rows).and_then(|_| words(()));
+        }
         let copies: Vec<(usize, Option<model::Cell>)> = self
             .choose(to.level, rows)?
             .into_iter()
