@@ -678,6 +678,17 @@ async fn what_was_half_done_is_undone() {
     assert_eq!(fails_with(endless("change half and loop")).await.kind, FailureKind::Time);
 }
 
+#[tokio::test]
+async fn a_failure_tells_the_last_words() {
+    let cause = fails("say much and panic").await;
+    let at = |words: &str| cause.text.find(words);
+    assert!(cause.text.ends_with(": after all that, on purpose"), "{}", cause.text);
+    assert_eq!(at("word 3"), None, "{}", cause.text);
+    assert!(at("word 4").is_some() && at("word 4") < at("word 5"), "{}", cause.text);
+    let last = &cause.text[at("word 6").unwrap()..];
+    assert!(last.len() < 400 && last.contains("panicked at"), "{}", cause.text);
+}
+
 /// The records of a request in protobuf: what they say, and whether they are marked.
 fn read_back(message: &Chunks) -> Vec<(String, bool)> {
     let request = ExportLogsServiceRequest::decode(message.to_bytes()).unwrap();

@@ -277,8 +277,11 @@ pub(super) struct Streams {
 
 /// What of a line is kept until its end comes: four bytes a character at the most.
 const LINE_BYTES_MAX: usize = 4 * LINE_CHARACTERS_MAX;
-/// A panic says where and what.
-const LAST_WORDS_MAX: usize = 2;
+/// A panic of Rust says where and what, in two lines. A traceback of Python ends with what, and has where in
+/// the lines before.
+const LAST_WORDS_MAX: usize = 5;
+/// A longer one of them is cut.
+const WORDS_CHARACTERS_MAX: usize = 200;
 
 impl Streams {
     fn write(&mut self, stream: u32, bytes: impl Iterator<Item = u8>, said: &mut Said) {
@@ -307,7 +310,7 @@ impl Streams {
         if self.last_words.len() == LAST_WORDS_MAX {
             self.last_words.remove(0);
         }
-        self.last_words.push(said.printable(line.trim_ascii(), 200));
+        self.last_words.push(said.printable(line.trim_ascii(), WORDS_CHARACTERS_MAX));
     }
 
     /// Ends the lines that were begun in a call, and forgets what was said in it.

@@ -37,6 +37,9 @@ fn a_mistake_in_python_says_what_it_is() {
     // The plugin takes a table for granted, as it may: there is nothing else in a configuration.
     let text = does_not_start_for(&component, json!(3));
     assert!(text.contains("Python function threw an unexpected exception"), "{text}");
+    // The end of the traceback: where, and what.
+    assert!(text.contains(", in configure"), "{text}");
+    assert!(text.contains("AttributeError: 'int' object has no attribute 'items'"), "{text}");
 }
 
 fn does_not_start_for(component: &Path, config: serde_json::Value) -> String {

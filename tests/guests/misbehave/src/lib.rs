@@ -139,6 +139,10 @@ impl Guest for Misbehave {
                 batch::set(&records("half"), &Value::Text("done".into()), &Rows::Only(vec![0]))?;
                 panic!("mid-batch, on purpose");
             }
+            "say much and panic" => {
+                (1..=6).for_each(|n| eprintln!("word {n}{}", " and more".repeat(1_000 * (n / 6))));
+                panic!("after all that, on purpose");
+            }
             "change half and fail" => {
                 batch::set(&records("half"), &Value::Text("done".into()), &Rows::Only(vec![0]))?;
                 return Err(Error::Failed("half of it, on purpose".into()));
