@@ -1,7 +1,7 @@
 //! What a turn may take: bytes and time.
 
 use super::{
-    super::*,
+    super::{leave::DESTINATIONS_MAX, *},
     batch,
     generate::{Oddities, odd_batches},
     limits,
