@@ -175,15 +175,16 @@ impl Script<'_> {
     }
 
     fn redactions(&mut self) -> Vec<Redaction> {
-        self.list(|script| Redaction {
-            pattern: script.pattern(),
-            action: match script.byte() % 4 {
-                0 => Action::Mask(script.text()),
-                1 => Action::Hash(KEY.clone()),
-                2 => Action::Remove,
-                _ => Action::Truncate(script.byte().into()),
-            },
-        })
+        self.list(|script| Redaction { pattern: script.pattern(), action: script.action() })
+    }
+
+    fn action(&mut self) -> Action {
+        match self.byte() % 4 {
+            0 => Action::Mask(self.text()),
+            1 => Action::Hash(KEY.clone()),
+            2 => Action::Remove,
+            _ => Action::Truncate(self.byte().into()),
+        }
     }
 
     fn test(&mut self) -> Test {
@@ -286,11 +287,12 @@ fn operate(batch: &mut Batch, operation: u8, script: &mut Script) -> Result<(), 
             }
             Ok(())
         }
-        20 | 21 => {
+        20 => {
             let (level, rows) = (s.level(), s.rows());
             let to = s.list(|s| (*s.one_of(&["archive", "other", "default"])).to_owned());
             batch.route(level, &rows, &to)
         }
+        21 => batch.redact_keys(&s.pattern(), &s.action()).map(drop),
         22 => batch.read_text(&s.column(), &s.rows()).map(drop),
         23 => batch.read_texts(&s.column(), &s.rows()).map(drop),
         24 => batch.read_bytes(&s.column(), &s.rows()).map(drop),

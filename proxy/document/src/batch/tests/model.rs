@@ -769,6 +769,52 @@ impl Model {
         }
         redaction.count
     }
+
+    /// Gives every value below a key that passes a test another one, wherever it is.
+    pub(super) fn redact_keys(&mut self, is_meant: impl Fn(&[u8]) -> bool, any: &[u8]) -> u64 {
+        let mut count = 0;
+        for row in self.living() {
+            let before = count;
+            for item in &mut row.home {
+                if let Item::Field(field) = item {
+                    redact_below_keys(row.home_message, field, &is_meant, any, &mut count);
+                }
+            }
+            if let Some(shell) = row.shell_message {
+                for field in &mut row.shell {
+                    redact_below_keys(shell, field, &is_meant, any, &mut count);
+                }
+            }
+            row.edited |= count > before;
+        }
+        count
+    }
+}
+
+fn redact_below_keys(
+    message: &'static schema::Message,
+    field: &mut Field,
+    is_meant: &impl Fn(&[u8]) -> bool,
+    any: &[u8],
+    count: &mut u64,
+) {
+    let known = message.fields.iter().find(|known| known.number == field.number);
+    let Some(Kind::Message(below)) = known.filter(|_| field.wire_type == 2).map(|known| known.kind) else {
+        return;
+    };
+    let before = *count;
+    let mut fields = parse(&field.content);
+    if below.is_key_value() && fields.iter().any(|field| field.is(2)) && is_meant(&key_of(field)) {
+        *count += 1;
+        fields.retain(|field| field.number != 2);
+        fields.push(Field::message(2, any));
+    } else {
+        fields.iter_mut().for_each(|field| redact_below_keys(below, field, is_meant, any, count));
+    }
+    if *count > before {
+        let content: Vec<u8> = fields.into_iter().flat_map(|field| field.raw).collect();
+        *field = Field::message(field.number, &content);
+    }
 }
 
 fn known(message: &'static schema::Message, field: &mut Field, count: &mut u64) -> bool {

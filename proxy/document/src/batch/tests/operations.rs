@@ -27,6 +27,7 @@ pub(super) enum Call {
     HashKeys(Level, &'static str, bool, Rows),
     Extract(Column, &'static str, Vec<(&'static str, Target)>, Rows),
     Redact(Places),
+    RedactKeys(&'static str),
     RedactCells(Column, Rows),
     RemoveUnknownFields,
     Find(Column, Look, Rows),
@@ -190,6 +191,7 @@ pub(super) fn calls() -> impl Strategy<Value = Call> {
         3 => (columns(), select(TEXT_PATTERNS), vec((select(&["0", "1", "2", "first"][..]), targets()), 0..3), rows())
             .prop_map(|(c, p, into, r)| Call::Extract(c, p, into, r)),
         2 => places().prop_map(Call::Redact),
+        1 => keys().prop_map(Call::RedactKeys),
         2 => (columns(), rows()).prop_map(|(c, r)| Call::RedactCells(c, r)),
         1 => Just(Call::RemoveUnknownFields),
     ];
@@ -308,6 +310,9 @@ impl Call {
                 let selection = Selection { places: *places, only_keys: None, except_keys: None };
                 batch.redact(&secret(), &selection).map(told)
             }
+            Call::RedactKeys(keys) => {
+                batch.redact_keys(&pattern(keys), &Action::Mask("[gone]".to_owned())).map(told)
+            }
             Call::RedactCells(column, rows) => batch.redact_cells(column, &secret(), rows).map(told),
             Call::RemoveUnknownFields => batch.remove_unknown_fields().map(told),
             Call::Find(column, look, rows) => {
@@ -408,6 +413,10 @@ impl Call {
             }
             Call::Extract(column, text, into, rows) => model.extract(column, text, into, rows),
             Call::Redact(places) => words([model.redact(b"SECRET", b"[gone]", *places)]),
+            Call::RedactKeys(keys) => {
+                let keys = regex(keys);
+                words(model.redact_keys(|key| keys.is_match(key), &any_of(&"[gone]".into())))
+            }
             Call::RedactCells(column, rows) => model.redact_cells(column, rows),
             Call::RemoveUnknownFields => words(model.remove_unknown()),
             Call::Find(column, look, rows) => {
