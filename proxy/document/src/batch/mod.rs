@@ -39,11 +39,12 @@ pub use words::{
     Level, Limits, Places, Redaction, Routed, Rows, Selection, Target, Test, Value,
 };
 
-use crate::{Chunks, Document, Signal};
+use crate::{Chunks, Document, Signal, schema::Message};
 use draft::Draft;
 use edit::Pending;
 use encode::Encoder;
 use rows::Chosen;
+use std::fmt;
 use store::Store;
 use table::{Fate, Row, Tables};
 use turn::{Before, Turn};
@@ -196,11 +197,18 @@ impl Batch {
         Ok(bytes.into())
     }
 
-    /// Takes another batch in its place.
+    /// Takes another batch in its place. It is read down to its last value: what is broken in it is nobody
+    /// else's fault later.
     pub fn replace(&mut self, otlp: Vec<u8>) -> Edited {
-        let document = Document::parse(self.signal, bytes::Bytes::from(otlp))
-            .map_err(|error| bad(format!("this is no batch of {}: {error}", self.signal)))?;
+        let no_batch =
+            |error: &dyn fmt::Display| bad(format!("this is no batch of {}: {error}", self.signal));
+        let otlp = bytes::Bytes::from(otlp);
+        let document = Document::parse(self.signal, otlp.clone()).map_err(|error| no_batch(&error))?;
+        if let Some(request) = Message::request(self.signal) {
+            redact::check(request, &otlp, 0).map_err(|error| no_batch(&error))?;
+        }
         self.settle()?;
+        self.turn.fits(&self.store, usize::try_from(document.rows_bytes()).unwrap_or(usize::MAX))?;
         let bytes = document.into_bytes().to_bytes();
         self.hand_out(bytes.len())?;
         let replaced = self.replace_by(bytes);

@@ -4,7 +4,7 @@ use super::{
     pattern::Pattern,
     turn::Meter,
     value::{Any, DEPTH_MAX, any, plain_bytes, too_deep},
-    words::{Action, EditError, Places, Redaction, Selection},
+    words::{Action, EditError, Level, Places, Redaction, Selection},
 };
 use crate::{
     schema::{Field, Kind, Message},
@@ -593,6 +593,25 @@ impl KeyRedactor<'_> {
         put_bytes(&mut out, 2, &any);
         Ok(Some(out))
     }
+}
+
+/// Whether everything in a request can be read, down to the last value.
+pub(super) fn check(message: &'static Message, content: &[u8], depth: usize) -> Result<(), EditError> {
+    // Values are that deep in their rows, and rows in a request so much deeper.
+    const ROWS: usize = Level::ALL.len();
+    if depth > DEPTH_MAX + ROWS {
+        return Err(too_deep().into());
+    }
+    let mut expected = 0;
+    for field in Fields::of(content) {
+        let field = field?;
+        let Some(place) = message.by_number(u64::from(field.number), expected) else { continue };
+        expected = place;
+        if let (Kind::Message(below), WIRE_LEN) = (message.fields[place].kind, field.wire_type) {
+            check(below, &content[field.content], depth + 1)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the fields that a message does not know, and counts them. `None`: there are none.

@@ -191,6 +191,40 @@ fn what_left_before_a_replacement_stays_so() {
 }
 
 #[test]
+fn a_replacement_is_whole_down_to_its_last_value() {
+    let came = request(2);
+    let mut batch = batch(&came);
+    batch.begin(limits());
+    // A record, fine by its length, with an attribute that is not; and values nested without end.
+    let list_of = |value: Vec<u8>| {
+        let (mut list, mut value_of_list) = (Vec::new(), Vec::new());
+        put_bytes(&mut list, 1, &value);
+        put_bytes(&mut value_of_list, 5, &list);
+        value_of_list
+    };
+    let mut nested = Vec::new();
+    put_bytes(&mut nested, 5, &(0..300).fold(Vec::new(), |value, _| list_of(value)));
+    for record in [&[0x32, 2, 0x0a, 5][..], &[&[0x2a][..], &[0x12, 3, 0x0a, 1, 0xff]].concat(), &nested] {
+        let request = [2, 2, 1].into_iter().fold(record.to_vec(), |content, number| {
+            let mut out = Vec::new();
+            put_bytes(&mut out, number, &content);
+            out
+        });
+        let refused = batch.replace(request);
+        assert!(matches!(&refused, Err(EditError::BadArgument(_))), "{refused:?}");
+    }
+    // Records of two bytes cost more than they are.
+    batch.begin(Limits { bytes: 100_000, ..limits() });
+    let mut scope = Vec::new();
+    put_bytes(&mut scope, 2, &[0x12, 0].repeat(10_000));
+    let mut request = Vec::new();
+    put_bytes(&mut request, 1, &scope);
+    assert_eq!(batch.replace(request), Err(EditError::Exhausted(Exhausted::Bytes)));
+    batch.undo();
+    assert_eq!(decoded(&batch), came);
+}
+
+#[test]
 fn edits_before_and_after_a_replacement_are_undone() {
     let request = request(2);
     let mut batch = batch(&request);
