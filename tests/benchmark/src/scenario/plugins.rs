@@ -3,7 +3,7 @@
 
 use super::digits;
 use crate::{lab::Lab, machine, measure, native, payload, table::Table};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::{
@@ -12,7 +12,7 @@ use std::{
 };
 use tollgate::{
     otlp::{Document, Signal},
-    plugin::{Builtin, Chain, Config, Host, Limits, Settings, Source},
+    plugin::{Builtin, Chain, Config, Host, Limits, Secrets, Settings, Source},
     telemetry::Metrics,
 };
 use tollgate_document::Batch;
@@ -37,7 +37,7 @@ pub fn run(lab: &mut Lab) -> Result<()> {
     let chain = |plugins: &[(Builtin, Value)]| -> Result<Chain> {
         let plugins: Vec<Config> =
             plugins.iter().map(|(builtin, config)| plugin(*builtin, config.clone())).collect();
-        Ok(Chain::build(&host, "bench", &plugins, &["archive"], &metrics)?)
+        build(&host, "bench", &plugins, &metrics)
     };
     let chains = [
         chain(&[relabel()])?,
@@ -108,7 +108,7 @@ pub fn run(lab: &mut Lab) -> Result<()> {
         let name = builtin.name().to_owned();
         let bytes = instance_bytes(|tenant| {
             let plugin = plugin(builtin, config.clone());
-            Ok(Chain::build(&host, &format!("tenant-{tenant}"), &[plugin], &["archive"], &metrics)?)
+            build(&host, &format!("tenant-{tenant}"), &[plugin], &metrics)
         })?;
         table.row([name, format!("{} kB", digits(bytes / 1e3))]);
     }
@@ -136,6 +136,13 @@ fn instance_bytes(build: impl Fn(usize) -> Result<Chain>) -> Result<f64> {
     Ok(after.saturating_sub(before) as f64 / INSTANCES as f64)
 }
 
+fn build(host: &Host, tenant: &str, plugins: &[Config], metrics: &Metrics) -> Result<Chain> {
+    Chain::build(host, tenant, plugins, &["archive"], metrics).map_err(|errors| {
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        anyhow!("{}", errors.join("; "))
+    })
+}
+
 fn plugin(builtin: Builtin, config: Value) -> Config {
     Config {
         name: builtin.name().into(),
@@ -143,6 +150,7 @@ fn plugin(builtin: Builtin, config: Value) -> Config {
         config,
         on_failure: None,
         limits: Limits::default(),
+        secrets: Secrets::default(),
     }
 }
 
