@@ -78,6 +78,7 @@ impl Lab {
             form: Form::Protobuf,
             client_address: None,
             transform: Transform::None,
+            collector_defaults: self.options.collector_defaults,
             tokens: 0,
             plugins: 0,
             newcomers: 0,

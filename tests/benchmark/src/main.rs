@@ -92,6 +92,9 @@ struct Options {
     /// Log records per request
     #[arg(long, global = true, value_delimiter = ',', default_value = "1,100,1000")]
     records: Vec<usize>,
+    /// The Collector with its own default of two idle connections to the upstream, rather than as many as help
+    #[arg(long, global = true)]
+    collector_defaults: bool,
     /// The program to measure as Tollgate; without it, it is built
     #[arg(long, global = true, value_name = "PROGRAM")]
     tollgate: Option<PathBuf>,

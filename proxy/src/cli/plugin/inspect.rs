@@ -3,7 +3,10 @@
 use super::{PluginArgs, bench};
 use crate::cli::{EXIT_CONFIGURATION, EXIT_RUNTIME, print, show};
 use std::{fmt::Write, process::ExitCode};
-use tollgate::plugin::{self, BuildProblem, CONTRACT_VERSION, Inspection, Registration};
+use tollgate::{
+    plugin::{self, BuildProblem, CONTRACT_VERSION, Inspection, Registration},
+    telemetry::events::printable,
+};
 
 pub(super) fn inspect(args: &PluginArgs) -> anyhow::Result<ExitCode> {
     let alone = match args.resolve() {
@@ -90,7 +93,8 @@ fn register(registration: &Registration, say: &mut impl FnMut(&str, &str)) {
         |names: Vec<&str>, none: &str| if names.is_empty() { none.to_owned() } else { names.join(", ") };
     say("signals", &listed(signals.iter().map(|signal| signal.name()).collect(), "none"));
     say("  others", if *refuses_others { "are refused" } else { "pass unseen" });
-    let destinations = destinations.iter().map(String::as_str).collect();
-    say("destinations", &listed(destinations, "default alone"));
+    // A stranger's component may name anything.
+    let destinations: Vec<_> = destinations.iter().map(|name| printable(name.as_bytes(), 128)).collect();
+    say("destinations", &listed(destinations.iter().map(String::as_str).collect(), "default alone"));
     say("changes", if *is_read_only { "nothing (read-only)" } else { "batches" });
 }

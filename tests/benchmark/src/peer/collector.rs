@@ -60,6 +60,11 @@ fn text(setup: &Setup) -> String {
     let receiver = if grpc { "grpc" } else { "http" };
     let compression = if *form == Form::Gzip { "gzip" } else { "none" };
     let exporter = if grpc { "otlp" } else { "otlphttp" };
+    // Go keeps two idle connections by default and dials for every other request.
+    let connections = match setup.collector_defaults {
+        true => "",
+        false => "max_idle_conns: 256\n    max_idle_conns_per_host: 256",
+    };
     let processors = match transform {
         Transform::None => "",
         Transform::Relabel => "processors: [attributes]",
@@ -105,9 +110,7 @@ exporters:
   otlphttp:
     endpoint: http://{sink}
     compression: {compression}
-    # Go keeps two idle connections by default and would dial for every other request.
-    max_idle_conns: 256
-    max_idle_conns_per_host: 256
+    {connections}
     sending_queue: {{ enabled: false }}
     retry_on_failure: {{ enabled: false }}
   otlp:

@@ -79,6 +79,8 @@ pub struct Setup {
     pub form: Form,
     /// What is done to what it gets. The Collector and Tollgate can do something.
     pub transform: Transform,
+    /// Whether the Collector keeps its default of connections.
+    pub collector_defaults: bool,
     /// The header that says where a request really comes from. Tollgate only.
     pub client_address: Option<&'static str>,
     /// So many tenants with a bearer token each, instead of one with a password. Tollgate only.
