@@ -1,6 +1,9 @@
 //! Patterns: a regular expression over bytes, a check beside it, and a scan before it.
 
-use super::words::Exhausted;
+use super::{
+    turn::Clock,
+    words::{EditError, Exhausted},
+};
 use regex_automata::{
     Anchored, Input, MatchKind, PatternID,
     meta::{self, Regex},
@@ -86,13 +89,18 @@ impl Pattern {
         &self.0.expression
     }
 
-    /// Whether it matches somewhere.
+    /// Whether it matches somewhere in a text that is short, such as a key.
     pub fn is_match(&self, text: &[u8]) -> bool {
-        self.may_match(text)
+        self.is_match_in(text, &mut Clock::endless()).unwrap_or(false)
+    }
+
+    /// Whether it matches somewhere.
+    pub(super) fn is_match_in(&self, text: &[u8], clock: &mut Clock) -> Result<bool, EditError> {
+        Ok(self.may_match(text)
             && match (self.0.check, self.0.secret) {
                 (Check::None, None) => self.0.regex.is_match(text),
-                _ => self.find_at(text, 0).is_some(),
-            }
+                _ => self.find_at(text, 0, clock)?.is_some(),
+            })
     }
 
     /// False where nothing in this text matches.
@@ -107,7 +115,7 @@ impl Pattern {
     }
 
     /// False where nothing in this short text matches.
-    pub(super) fn may_match_in(&self, text: &[u8]) -> bool {
+    pub(super) fn may_match_short(&self, text: &[u8]) -> bool {
         self.0.needs.are_met_by(text)
     }
 
@@ -122,37 +130,54 @@ impl Pattern {
 
     /// The first match from here on: where it is, or where its group `secret` is. What stands around the
     /// group may be around the next match too.
-    pub(super) fn find_at(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
+    ///
+    /// # Errors
+    /// The time is over: what fails a check is tried again from its next byte on.
+    pub(super) fn find_at(
+        &self,
+        text: &[u8],
+        from: usize,
+        clock: &mut Clock,
+    ) -> Result<Option<(usize, usize)>, EditError> {
         match (&self.0.longest, self.0.secret) {
-            (_, Some(secret)) => self.find_meant(secret, text, from),
+            (_, Some(secret)) => self.find_meant(secret, text, from, clock),
             (None, None) => {
-                let found = self.0.regex.find(Input::new(text).range(from..))?;
-                Some((found.start(), found.end()))
+                let found = self.0.regex.find(Input::new(text).range(from..));
+                Ok(found.map(|found| (found.start(), found.end())))
             }
-            (Some(longest), None) => self.find_checked(longest, text, from),
+            (Some(longest), None) => self.find_checked(longest, text, from, clock),
         }
     }
 
     /// The first match whose group satisfies the check, and where the group is.
-    fn find_meant(&self, secret: usize, text: &[u8], mut from: usize) -> Option<(usize, usize)> {
+    fn find_meant(
+        &self,
+        secret: usize,
+        text: &[u8],
+        mut from: usize,
+        clock: &mut Clock,
+    ) -> Result<Option<(usize, usize)>, EditError> {
         let mut captures = self.0.regex.create_captures();
         while from <= text.len() {
             self.0.regex.captures(Input::new(text).range(from..), &mut captures);
-            let whole = captures.get_match()?.range();
+            let Some(whole) = captures.get_match() else { break };
+            let whole = whole.range();
+            clock.work(whole.end - from)?;
             from = match captures.get_group(secret) {
                 // An exception: nothing in it is meant.
                 None => whole.end.max(whole.start + 1),
                 Some(meant) if self.0.check.holds(&text[meant.range()]) => {
-                    return Some((meant.start, meant.end));
+                    return Ok(Some((meant.start, meant.end)));
                 }
                 // A shorter one may satisfy it; or what fails it begins with one that does, further on.
                 Some(_) => match self.shorter_meant(secret, text, whole.clone(), &mut captures) {
-                    Some(meant) => return Some(meant),
+                    Some(meant) => return Ok(Some(meant)),
                     None => whole.start + 1,
                 },
             };
+            clock.work(CHECKED_MAX)?;
         }
-        None
+        Ok(None)
     }
 
     /// The group in a shorter match that begins at the same byte, if it satisfies the check.
@@ -179,24 +204,31 @@ impl Pattern {
 
     /// The first match that satisfies the check: of those that begin at the same byte, the longest. What begins at a byte is looked for in a window around it, so that each byte
     /// is looked at a limited number of times.
-    fn find_checked(&self, longest: &Regex, text: &[u8], mut from: usize) -> Option<(usize, usize)> {
+    fn find_checked(
+        &self,
+        longest: &Regex,
+        text: &[u8],
+        mut from: usize,
+        clock: &mut Clock,
+    ) -> Result<Option<(usize, usize)>, EditError> {
         while from <= text.len() {
             let until = text.len().min(from + 2 * CHECKED_MAX);
+            clock.work(until - from)?;
             let found = self.0.regex.find(Input::new(text).range(from..until));
             from = match found {
                 // The match, or a better one, may go on beyond the window.
                 _ if until < text.len() && found.is_none_or(|found| found.start() + CHECKED_MAX > until) => {
                     until - CHECKED_MAX
                 }
-                None => return None,
+                None => return Ok(None),
                 Some(found) => match self.checked_end(longest, text, found.range()) {
-                    Some(end) => return Some((found.start(), end)),
+                    Some(end) => return Ok(Some((found.start(), end))),
                     // What fails the check may begin with something that passes it, further on.
                     None => found.start() + 1,
                 },
             };
         }
-        None
+        Ok(None)
     }
 
     /// Where a match ends that begins as the one that was found, and satisfies the check. A card's number
@@ -215,24 +247,27 @@ impl Pattern {
     }
 
     /// The groups of the first match.
-    pub(super) fn captures(&self, text: &[u8]) -> Option<Captures> {
-        let (regex, input) = match &self.0.longest {
-            None if self.0.check != Check::None => {
-                // Its check is on a group.
+    ///
+    /// # Errors
+    /// As [`Pattern::find_at`].
+    pub(super) fn captures(&self, text: &[u8], clock: &mut Clock) -> Result<Option<Captures>, EditError> {
+        let (regex, input) = match (&self.0.longest, self.0.secret) {
+            (None, Some(secret)) if self.0.check != Check::None => {
                 let mut captures = self.0.regex.create_captures();
                 self.0.regex.captures(Input::new(text), &mut captures);
-                let meant = captures.get_group(self.0.secret?)?;
-                return self.0.check.holds(&text[meant.range()]).then_some(captures);
+                let meant = captures.get_group(secret);
+                let holds = meant.is_some_and(|meant| self.0.check.holds(&text[meant.range()]));
+                return Ok(holds.then_some(captures));
             }
-            None => (&self.0.regex, Input::new(text)),
-            Some(longest) => {
-                let (start, end) = self.find_checked(longest, text, 0)?;
-                (longest, Input::new(text).range(start..end).anchored(Anchored::Yes))
-            }
+            (None, _) => (&self.0.regex, Input::new(text)),
+            (Some(longest), _) => match self.find_checked(longest, text, 0, clock)? {
+                None => return Ok(None),
+                Some((start, end)) => (longest, Input::new(text).range(start..end).anchored(Anchored::Yes)),
+            },
         };
         let mut captures = regex.create_captures();
         regex.captures(input, &mut captures);
-        captures.is_match().then_some(captures)
+        Ok(captures.is_match().then_some(captures))
     }
 
     /// A text with the first match replaced; `$1` or `${name}` in the replacement is the text of a group.
@@ -245,7 +280,8 @@ impl Pattern {
         by: &[u8],
         room: u64,
     ) -> Option<Result<Vec<u8>, Exhausted>> {
-        let captures = self.captures(text)?;
+        // A key is short.
+        let captures = self.captures(text, &mut Clock::endless()).ok()??;
         let matched = captures.get_match()?;
         // Every group is a part of the match.
         let groups = by.iter().filter(|byte| **byte == b'$').count() as u64;
@@ -568,6 +604,10 @@ mod tests {
         Pattern::compile(expression, check, 1 << 20).unwrap()
     }
 
+    fn find(pattern: &Pattern, text: &[u8], from: usize) -> Option<(usize, usize)> {
+        pattern.find_at(text, from, &mut Clock::endless()).unwrap()
+    }
+
     #[test]
     fn needs_are_met_by_whatever_matches_and_by_little_else() {
         let email = pattern(r"(?i)\b[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}\b", Check::None);
@@ -625,7 +665,7 @@ mod tests {
     fn what_fails_a_check_hides_nothing_behind_it() {
         let card = pattern(r"\d{16}", Check::Luhn);
         let text = b"1234 95954111111111111111";
-        assert_eq!(card.find_at(text, 0), Some((9, 25)));
+        assert_eq!(find(&card, text, 0), Some((9, 25)));
     }
 
     #[test]
@@ -633,34 +673,34 @@ mod tests {
         // What is excepted comes first and does without the group.
         let four =
             pattern(r"(?-u)v\d(?:\.\d)+|(?:^|[^\d.])(?<secret>\d(?:\.\d){3})(?:$|[^\d.])", Check::None);
-        assert_eq!(four.find_at(b"v1.2.3.4 at 5.6.7.8 8.7.6.5", 0), Some((12, 19)));
-        assert_eq!(four.find_at(b"v1.2.3.4 at 5.6.7.8 8.7.6.5", 19), Some((20, 27)), "one space for both");
+        assert_eq!(find(&four, b"v1.2.3.4 at 5.6.7.8 8.7.6.5", 0), Some((12, 19)));
+        assert_eq!(find(&four, b"v1.2.3.4 at 5.6.7.8 8.7.6.5", 19), Some((20, 27)), "one space for both");
         assert!(!four.is_match(b"v1.2.3.4") && four.is_match(b"1.2.3.4"));
         assert!(!four.may_match(b"any bytes but a run of seven: 1.2.3"));
         let bearer = pattern(r"[Bb]earer (?<secret>\S+)", Check::None);
         assert!(bearer.may_match(b"Bearer x") && !bearer.may_match(b"barer x"));
         let card = pattern(r"x\d+:(?<secret>\d{16})", Check::Luhn);
-        assert_eq!(card.find_at(b"x1:4111111111111112 x1:4111111111111111", 0), Some((23, 39)));
+        assert_eq!(find(&card, b"x1:4111111111111112 x1:4111111111111111", 0), Some((23, 39)));
     }
 
     #[test]
     fn what_fails_a_check_hides_nothing_in_it() {
         let card = pattern(r"\b(?:\d[ -]?){12,18}\d\b", Check::Luhn);
         let text = b"card 4111 1111 1111 1111 12/27";
-        assert_eq!(card.find_at(text, 0), Some((5, 24)));
+        assert_eq!(find(&card, text, 0), Some((5, 24)));
         // But the end of a word is one of the whole text: a longer number is another number.
-        assert_eq!(card.find_at(b"4111111111111111123", 0), None);
+        assert_eq!(find(&card, b"4111111111111111123", 0), None);
         // Wherever it is in a long text.
         for before in (0..600).step_by(7) {
             let text =
                 [&b"12 "[..], &vec![b'x'; before], b" 4111 1111 1111 1111 12/27", &[b'5'; 400]].concat();
-            assert_eq!(card.find_at(&text, 0), Some((before + 4, before + 23)));
+            assert_eq!(find(&card, &text, 0), Some((before + 4, before + 23)));
         }
         // Whatever the expression would rather have.
         let either = pattern(r"\d{15}|\d{16}", Check::Luhn);
-        assert_eq!(either.find_at(b"4111111111111111", 0), Some((0, 16)));
+        assert_eq!(find(&either, b"4111111111111111", 0), Some((0, 16)));
         let group = pattern(r"(\d{6})\d{9}(\d?)", Check::Luhn);
-        let captures = group.captures(b"1234567 4111111111111111").unwrap();
+        let captures = group.captures(b"1234567 4111111111111111", &mut Clock::endless()).unwrap().unwrap();
         assert_eq!(captures.get_group(1).map(|group| group.range()), Some(8..14));
     }
 
@@ -687,7 +727,7 @@ mod tests {
             text in prop::collection::vec(prop::sample::select(&b"0123456789 -x"[..]), 0..40),
             expression in prop::sample::select(&[r"\b\d{4,7}\b", r"\d{4}|\d{6}", r"(?:\d[ -]?){3,9}\d", r"[0-9x]{5,}?"][..]),
         ) {
-            let found = pattern(expression, Check::Luhn).find_at(&text, 0);
+            let found = find(&pattern(expression, Check::Luhn), &text, 0);
             prop_assert_eq!(found, first_checked(expression, Check::Luhn, &text));
         }
 
@@ -705,7 +745,7 @@ mod tests {
             let searched = pattern(expression, Check::Luhn);
             let [before, after] = around;
             let is_seen = searched.may_match_within(&[&before, &text[..], &after].concat());
-            prop_assert!(is_seen || searched.find_at(&text, 0).is_none());
+            prop_assert!(is_seen || find(&searched, &text, 0).is_none());
         }
 
         #[test]
@@ -722,7 +762,7 @@ mod tests {
                     prop_assert!(searched.may_match(&[&before, text, &after].concat()));
                     prop_assert!(searched.is_match(text));
                     let is_something = searched.0.regex.find_iter(text).any(|found| !found.is_empty());
-                    prop_assert!(!is_something || searched.may_match_in(text));
+                    prop_assert!(!is_something || searched.may_match_short(text));
                 }
             }
         }

@@ -17,6 +17,7 @@ impl Batch {
         let mut found = Vec::new();
         let chosen = self.scan_before(column, rows)?;
         let chosen = self.living(column.level, chosen)?;
+        let mut clock = self.turn.clock;
         self.scan(column, &chosen, |store, row, raw| {
             let passes = match (test, raw) {
                 (Test::Present, raw) => raw.is_some(),
@@ -26,9 +27,10 @@ impl Batch {
                     text_of(store, raw)? == Some(wanted.as_str())
                 }
                 (Test::Equals(wanted), Some(raw)) => to_value(store, raw)? == *wanted,
-                (Test::Matches(pattern), Some(raw)) => {
-                    bytes_of(store, raw)?.is_some_and(|text| pattern.is_match(text))
-                }
+                (Test::Matches(pattern), Some(raw)) => match bytes_of(store, raw)? {
+                    Some(text) => pattern.is_match_in(text, &mut clock)?,
+                    None => false,
+                },
                 (Test::AtLeast(limit), Some(raw)) => {
                     double_of(store, raw)?.is_some_and(|number| number >= *limit)
                 }

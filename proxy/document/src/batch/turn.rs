@@ -73,7 +73,7 @@ impl Turn {
             discards: false,
             bytes_max: ADDRESSES_MAX,
             handed_out: 0,
-            clock: Clock { deadline: None, worked: 0 },
+            clock: Clock::endless(),
         }
     }
 
@@ -139,6 +139,11 @@ pub(super) struct Clock {
 }
 
 impl Clock {
+    /// Of work that nobody limits: what is looked at is short.
+    pub(super) fn endless() -> Self {
+        Self { deadline: None, worked: 0 }
+    }
+
     /// Counts a row of so many bytes.
     #[inline]
     pub(super) fn row(&mut self, bytes: usize) -> Result<(), EditError> {

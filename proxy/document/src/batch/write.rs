@@ -128,7 +128,7 @@ impl Batch {
             if let Some(raw) = self.peek(level, row, &entry, &source.target)?
                 && let Some((text, at)) = value::placed(&self.store, raw)?
                 && pattern.may_match(text)
-                && let Some(captures) = pattern.captures(text)
+                && let Some(captures) = pattern.captures(text, &mut self.turn.clock)?
             {
                 done.matched += 1;
                 let span = |found: regex_automata::Span| Span {

@@ -111,6 +111,22 @@ fn matches_of_one_text_take_no_longer_than_there_is_time() {
     let redaction = Redaction { pattern: pattern(".*[^A-Z]|[A-Z]"), action: Action::Mask("#".to_owned()) };
     let selection = Selection { places: Places::ALL, only_keys: None, except_keys: None };
     assert_eq!(batch.redact(&[redaction], &selection), Err(EditError::Exhausted(Exhausted::Time)));
+
+    // And so does each that fails its check, which is tried again from its next byte on.
+    super::records(&mut request)[0].body = Some(super::text(&"1".repeat(4 << 20)));
+    let body = Column { level: Level::Record, target: Target::Field(super::Field::Body) };
+    for expression in ["(?<secret>1{102})1*", "1{102}"] {
+        let number = Pattern::compile(expression, Check::Luhn, 1 << 20).unwrap();
+        let in_a_moment =
+            || Limits { bytes: 64 << 20, deadline: Instant::now() + Duration::from_millis(200) };
+        let mut batch = super::batch(&request);
+        batch.begin(in_a_moment());
+        let redaction = Redaction { pattern: number.clone(), action: Action::Mask("#".to_owned()) };
+        assert_eq!(batch.redact(&[redaction], &selection), Err(EditError::Exhausted(Exhausted::Time)));
+        batch.begin(in_a_moment());
+        let found = batch.find(&body, &Test::Matches(number), &Rows::All);
+        assert_eq!(found, Err(EditError::Exhausted(Exhausted::Time)), "{expression}");
+    }
 }
 
 /// What a few bytes of arguments could become.
