@@ -33,7 +33,7 @@ mod words;
 mod write;
 
 pub use hash::HashKey;
-pub use pattern::{Check, Pattern};
+pub use pattern::{Check, Pattern, WeakPattern};
 pub use words::{
     Action, Capture, Cells, Column, Doubles, EditError, Effects, Exhausted, Extracted, Field, Ints, KeyValue,
     Level, Limits, Places, Redaction, Routed, Rows, Selection, Target, Test, Value,

@@ -10,7 +10,11 @@ use regex_automata::{
     util::captures::Captures,
 };
 use regex_syntax::hir::{Class, Hir, HirKind, literal::Extractor};
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, Weak},
+};
 
 /// What a match must satisfy beside the expression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +34,17 @@ const SECRET: &str = "secret";
 /// A regular expression over bytes, so that a text that is no UTF-8 hides nothing from it.
 #[derive(Clone)]
 pub struct Pattern(Arc<Inner>);
+
+/// A pattern that is there only as long as somebody else has it.
+#[derive(Clone)]
+pub struct WeakPattern(Weak<Inner>);
+
+impl WeakPattern {
+    /// The pattern, if somebody has it yet.
+    pub fn upgrade(&self) -> Option<Pattern> {
+        self.0.upgrade().map(Pattern)
+    }
+}
 
 struct Inner {
     expression: String,
@@ -82,6 +97,16 @@ impl Pattern {
         };
         let needs = Needs::of(&hir, check, config);
         Ok(Self(Arc::new(Inner { expression: expression.to_owned(), regex, longest, check, secret, needs })))
+    }
+
+    /// Whether it is this very one, and not merely alike.
+    pub fn is(&self, other: &Pattern) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The same, which keeps nothing.
+    pub fn downgrade(&self) -> WeakPattern {
+        WeakPattern(Arc::downgrade(&self.0))
     }
 
     /// The expression as it was written.

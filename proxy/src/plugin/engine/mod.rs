@@ -14,6 +14,7 @@ mod cache;
 mod contract;
 mod inspect;
 mod instance;
+mod patterns;
 mod state;
 mod ticker;
 mod wasi;
@@ -26,6 +27,7 @@ use super::{CompileError, HostError, Limits, LoadError, LoadProblem, Settings, S
 use crate::telemetry::events;
 use cache::{Cache, Digest};
 use parking_lot::Mutex;
+use patterns::Patterns;
 use state::State;
 use std::{collections::HashMap, io, sync::Arc};
 use ticker::{Heartbeat, Ticker};
@@ -41,6 +43,7 @@ pub(super) struct Engine {
     cache: Option<Cache>,
     /// By content, while somebody uses them.
     loaded: Mutex<HashMap<Digest, std::sync::Weak<Image>>>,
+    pub(super) patterns: Arc<Patterns>,
     ticker: Ticker,
 }
 
@@ -70,7 +73,7 @@ impl Engine {
         let counted = engine.clone();
         let ticker =
             Ticker::start(move || counted.increment_epoch()).map_err(|error| HostError(error.to_string()))?;
-        Ok(Self { engine, linker, cache, loaded: Mutex::default(), ticker })
+        Ok(Self { engine, linker, cache, loaded: Mutex::default(), patterns: Arc::default(), ticker })
     }
 
     pub(super) fn load(&self, source: &Source) -> Result<Component, LoadError> {

@@ -1,6 +1,6 @@
 //! What an instance has on the host's side, and the limits that it meets there.
 
-use super::{ticker::Heartbeat, wasi::Streams};
+use super::{patterns::Patterns, ticker::Heartbeat, wasi::Streams};
 use crate::{
     plugin::{
         Cause, Config, FailureKind, Limits, Secrets,
@@ -27,6 +27,8 @@ pub(in crate::plugin) struct Role {
     metrics: PluginMetrics,
     /// What was compiled for the first instance serves the others: a pattern takes milliseconds.
     patterns: Mutex<HashMap<(String, u8), Pattern>>,
+    /// Those of all tenants.
+    known_patterns: Arc<Patterns>,
     logged: Mutex<Logged>,
 }
 
@@ -41,7 +43,12 @@ struct Logged {
 }
 
 impl Role {
-    pub(in crate::plugin) fn new(tenant: &Arc<str>, plugin: &Config, metrics: PluginMetrics) -> Self {
+    pub(in crate::plugin) fn new(
+        tenant: &Arc<str>,
+        plugin: &Config,
+        known_patterns: Arc<Patterns>,
+        metrics: PluginMetrics,
+    ) -> Self {
         let Config { name, config, secrets, limits, .. } = plugin;
         Self {
             tenant: tenant.clone(),
@@ -51,6 +58,7 @@ impl Role {
             limits: limits.clone(),
             metrics,
             patterns: Mutex::default(),
+            known_patterns,
             logged: Mutex::new(Logged { since: Instant::now(), lines: 0, bytes: 0 }),
         }
     }
@@ -68,8 +76,7 @@ impl Role {
         if let Some(pattern) = self.patterns.lock().get(&key) {
             return Ok(pattern.clone());
         }
-        // Not below the lock, since another instance may wait for another pattern.
-        let pattern = Pattern::compile(&key.0, check, self.limits.pattern_bytes as usize)?;
+        let pattern = self.known_patterns.compile(&key.0, check, self.limits.pattern_bytes)?;
         let mut patterns = self.patterns.lock();
         if patterns.len() < self.limits.patterns as usize {
             patterns.insert(key, pattern.clone());

@@ -117,7 +117,7 @@ pub fn run(lab: &mut Lab) -> Result<()> {
         table.row([name.to_owned(), format!("{} kB", digits(bytes / 1e3))]);
     }
     println!(
-        "\nbeside the code that all share, after a batch of 100 records: an instance, and compiled patterns"
+        "\nan instance beside the code and the patterns that all tenants share, after a batch of 100 records"
     );
     print!("{table}");
     Ok(())
