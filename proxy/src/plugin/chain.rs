@@ -409,6 +409,8 @@ impl Spare {
 /// How fast a plugin is.
 #[derive(Default)]
 struct Pace {
+    /// Calls in a row that took longer than a slice. One alone may have waited for the processor.
+    slow_calls: AtomicU64,
     /// Until when it counts as slow, in milliseconds since the process began.
     slow_until_ms: AtomicU64,
     /// How long it took to make its last instance, in nanoseconds.
@@ -427,7 +429,17 @@ impl Pace {
         until != 0 && now_ms() < until
     }
 
+    fn was_fast(&self) {
+        // Mostly it is so already, and other threads have it at hand.
+        if self.slow_calls.load(Relaxed) != 0 {
+            self.slow_calls.store(0, Relaxed);
+        }
+    }
+
     fn was_slow(&self) {
+        if self.slow_calls.fetch_add(1, Relaxed) == 0 {
+            return;
+        }
         self.slow_until_ms.store(now_ms() + SLOW_FOR.as_millis() as u64, Relaxed);
     }
 }
@@ -540,8 +552,11 @@ impl Plugin {
         let came = journey.records();
         let called = self.attempt(parts, journey, begun, slice_end);
         let took = begun.elapsed();
-        if took > SLICE && journey.bytes <= SMALL_BYTES {
-            self.pace.was_slow();
+        match called {
+            Err(Stopped::Interrupted) => {} // it may have been others that used the slice
+            _ if took <= SLICE => self.pace.was_fast(),
+            _ if journey.bytes <= SMALL_BYTES => self.pace.was_slow(),
+            _ => {}
         }
         let in_pool = slice_end.is_none();
         let outcome = match called {

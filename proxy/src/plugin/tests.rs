@@ -801,13 +801,13 @@ async fn a_million_operations_are_done_or_take_too_long() {
 #[tokio::test]
 async fn what_takes_too_long_here_goes_on_elsewhere() {
     let scene = Scene::new(plugin("loop for a while"));
-    let done = scene.run(logs(2)).await.unwrap();
-    assert!(done.notes[0].in_pool);
-    assert_eq!(scene.metric("calls_total", ",outcome=\"moved\""), 1.0);
-    let done = scene.run(logs(2)).await.unwrap();
-    assert!(done.notes[0].in_pool);
-    assert_eq!(scene.metric("calls_total", ",outcome=\"moved\""), 1.0, "it is known to be slow");
-    assert_eq!(scene.metric("calls_total", ",outcome=\"forwarded\""), 2.0);
+    for calls in 1..=3 {
+        let done = scene.run(logs(2)).await.unwrap();
+        assert!(done.notes[0].in_pool);
+        assert_eq!(scene.metric("calls_total", ",outcome=\"forwarded\""), f64::from(calls));
+    }
+    let moved = scene.metric("calls_total", ",outcome=\"moved\"");
+    assert!((1.0..=2.0).contains(&moved), "after two it is known to be slow, and begun in the pool: {moved}");
 }
 
 #[tokio::test]
