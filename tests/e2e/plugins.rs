@@ -260,18 +260,19 @@ fn an_upstream_that_hangs_keeps_nobody_from_another() {
     let scene = Scene::start_with("limits = { in_flight = 1 }", "");
     scene.archive.behave(Behaviour::Hang);
     let door = scene.tollgate.address("door");
-    // One goes to the archive only, and one to both: the own upstream answers, and the archive does not.
-    let waiting = [&[("a", "archive")][..], &[("b", "archive"), ("c", "")]].map(|records| {
-        let request = Request::post("/v1/logs", logs(records)).by_shop();
-        std::thread::spawn(move || {
-            let _ = crate::kit::Connection::tcp(door).try_send(&request);
-        })
-    });
     let in_flight =
         |upstream| scene.tollgate.metric("tollgate_upstream_in_flight_requests", &[("upstream", upstream)]);
-    eventually("the archive hangs, and the own upstream is free", || {
-        ((in_flight("archive"), in_flight("own")) == (2.0, 0.0)).then_some(())
-    });
+    // One goes to the archive only, and one to both: the own upstream answers, and the archive does not.
+    let mut waiting = Vec::new();
+    for records in [&[("a", "archive")][..], &[("b", "archive"), ("c", "")]] {
+        let request = Request::post("/v1/logs", logs(records)).by_shop();
+        waiting.push(std::thread::spawn(move || {
+            let _ = crate::kit::Connection::tcp(door).try_send(&request);
+        }));
+        eventually("the archive hangs, and the own upstream is free", || {
+            ((in_flight("archive"), in_flight("own")) == (waiting.len() as f64, 0.0)).then_some(())
+        });
+    }
     assert_eq!(scene.send(&[("d", "")]).status, 200);
     drop(scene);
     waiting.into_iter().for_each(|sender| sender.join().expect("a sender"));
