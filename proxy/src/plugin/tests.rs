@@ -822,8 +822,13 @@ async fn a_slow_plugin_of_one_tenant_delays_nobody_else() {
             tokio::spawn(async move { chain.run(logs(2), None).await })
         })
         .collect();
+    // First they have all that they may have.
+    let count = |outcome: &str| scene.metric("calls_total", &format!(",outcome=\"{outcome}\""));
+    while count("busy") < f64::from(20 - 4 - 2) && count("failed") == 0.0 {
+        tokio::task::yield_now().await;
+    }
     for _ in 0..5 {
-        scene.other.run(logs(20_000), None).await.expect("another tenant is served");
+        scene.other.run(logs(50_000), None).await.expect("another tenant is served");
     }
     let failed = scene.metric("calls_total", ",outcome=\"failed\"");
     assert_eq!(failed, 0.0, "none of the loops has ended, so nothing waited for one");
