@@ -39,8 +39,8 @@ const SLOW_FOR: Duration = Duration::from_secs(1);
 /// An instance may take this much longer to be configured than for a call: it compiles patterns.
 const CONFIGURE_TIMES: u32 = 10;
 
-/// When a sender whose request found the queue full may try again: a queue is a second's work at most for
-/// plugins that are not broken.
+/// When a sender whose request found the queue full may try again. A place is free as soon as one call ends,
+/// which for plugins that are not broken takes a fraction of it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The plugins of a tenant, in order, ready to work. Cheap to clone.
@@ -553,7 +553,9 @@ impl Plugin {
         let called = self.attempt(parts, journey, begun, slice_end);
         let took = begun.elapsed();
         match called {
-            Err(Stopped::Interrupted) => {} // it may have been others that used the slice
+            // Those before it left it little of the slice.
+            Err(Stopped::Interrupted) if took <= SLICE / 2 => {}
+            Err(Stopped::Interrupted) => self.pace.was_slow(),
             _ if took <= SLICE => self.pace.was_fast(),
             _ if journey.bytes <= SMALL_BYTES => self.pace.was_slow(),
             _ => {}
@@ -579,9 +581,6 @@ impl Plugin {
             }
             Err(Stopped::Interrupted) => {
                 self.undo(journey);
-                if took > SLICE / 2 {
-                    self.pace.was_slow(); // and not those before it, which left it little of the slice
-                }
                 self.metrics.called("moved", took);
                 return Ok(Progress::Elsewhere);
             }

@@ -172,7 +172,7 @@ impl host::Host for State {
             types::Check::Iban => document::Check::Iban,
         };
         let number = self.room_for_another(self.patterns.len(), "patterns")?;
-        self.patterns.push(self.role.pattern(expression, check).map_err(Refusal::bad_argument)?);
+        self.patterns.push(self.role.pattern(&expression, check).map_err(Refusal::bad_argument)?);
         self.until.check()?;
         Ok(number)
     }

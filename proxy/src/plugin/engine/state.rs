@@ -10,7 +10,6 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,8 +24,8 @@ pub(in crate::plugin) struct Role {
     pub(super) secrets: Secrets,
     pub(super) limits: Limits,
     metrics: PluginMetrics,
-    /// What was compiled for the first instance serves the others: a pattern takes milliseconds.
-    patterns: Mutex<HashMap<(String, u8), Pattern>>,
+    /// Held here too, so that what the first instance compiled serves the next, also where none is left.
+    patterns: Mutex<Vec<Pattern>>,
     /// Those of all tenants.
     known_patterns: Arc<Patterns>,
     logged: Mutex<Logged>,
@@ -71,15 +70,13 @@ impl Role {
         }
     }
 
-    pub(super) fn pattern(&self, expression: String, check: Check) -> Result<Pattern, String> {
-        let key = (expression, check as u8);
-        if let Some(pattern) = self.patterns.lock().get(&key) {
-            return Ok(pattern.clone());
-        }
-        let pattern = self.known_patterns.compile(&key.0, check, self.limits.pattern_bytes)?;
+    /// Compiles a pattern, or has what another instance or tenant compiled.
+    pub(super) fn pattern(&self, expression: &str, check: Check) -> Result<Pattern, String> {
+        let pattern = self.known_patterns.compile(expression, check, self.limits.pattern_bytes)?;
         let mut patterns = self.patterns.lock();
-        if patterns.len() < self.limits.patterns as usize {
-            patterns.insert(key, pattern.clone());
+        let is_new = !patterns.iter().any(|held| held.is(&pattern));
+        if is_new && patterns.len() < self.limits.patterns as usize {
+            patterns.push(pattern.clone());
         }
         Ok(pattern)
     }
