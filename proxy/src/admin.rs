@@ -307,8 +307,11 @@ mod tests {
 
     #[test]
     fn health_says_that_nobody_answers() {
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert!(matches!(health(closed), Err(HealthError::NoAnswer { .. })));
+        // Bound, so that no other test has it, but not listening.
+        let closed = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        closed.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = closed.local_addr().unwrap().as_socket().unwrap();
+        assert!(matches!(health(address), Err(HealthError::NoAnswer { .. })));
         assert_eq!(reachable("0.0.0.0".parse().unwrap()), Ipv4Addr::LOCALHOST);
         assert_eq!(reachable("::".parse().unwrap()), Ipv6Addr::LOCALHOST);
     }

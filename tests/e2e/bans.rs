@@ -2,8 +2,8 @@
 //! real binary wrote.
 
 use crate::kit::{
-    Connection, Folder, Request, has,
-    real::{Running, free_port, repository, run, said, wait_for_port},
+    Connection, Folder, Request, free_port, has,
+    real::{Running, repository, run, said, wait_for_port},
 };
 use std::{
     collections::BTreeMap,

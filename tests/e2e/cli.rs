@@ -2,7 +2,7 @@
 
 use crate::kit::{
     Behaviour, Connection, Folder, Request, Tollgate, Upstream, command, eventually, fails_to_start,
-    log_request, tls::hello, tollgate,
+    free_address, log_request, tls::hello, tollgate,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -481,7 +481,7 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 fn a_tollgate_that_cannot_write_its_log_serves_on() {
     let upstream = Upstream::start(Behaviour::ok());
     let (folder, path) = configured(&format!("{CONFIG}\n[admin]\nbind = \"127.0.0.1:0\""));
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let port = free_address();
     let config = fs::read_to_string(&path)
         .expect("the configuration")
         .replace("bind = \"127.0.0.1:0\"\n\n[defaults", &format!("bind = \"{port}\"\n\n[defaults"))

@@ -1,8 +1,8 @@
 //! A real OpenTelemetry Collector behind Tollgate: what it wrote down is what was sent.
 
 use crate::kit::{
-    Answer, Connection, Folder, Request, Tollgate, eventually, has,
-    real::{Running, free_port, peer, repository, tls, wait_for_port, write_certificate},
+    Answer, Connection, Folder, Request, Tollgate, eventually, free_port, has,
+    real::{Running, peer, repository, tls, wait_for_port, write_certificate},
 };
 use opentelemetry_proto::tonic::{
     collector::{

@@ -4,6 +4,7 @@
 use crate::kit::{
     Answer, Behaviour, Connection, Folder, Request, Tollgate, Upstream, command, eventually,
     frames::{self, Frames, frame},
+    free_address,
     http2::Http2,
     log_request,
     scripted::Scripted,
@@ -53,6 +54,10 @@ endpoint = "http://{upstream}"
 
 fn config(upstream: SocketAddr) -> String {
     config_with(upstream, "", CREDENTIAL, "")
+}
+
+fn with_second(upstream: SocketAddr, second: SocketAddr) -> String {
+    config_with(upstream, "", CREDENTIAL, &format!("[listener.second]\nbind = \"{second}\""))
 }
 
 fn request() -> Request {
@@ -338,10 +343,8 @@ fn a_changed_certificate_is_shown_to_new_connections_while_old_ones_live_on() {
 fn an_added_listener_serves_and_a_removed_one_ends_politely() {
     let upstream = Upstream::start(Behaviour::ok());
     let tollgate = Tollgate::start(&config(upstream.address()));
-    let with_second =
-        config_with(upstream.address(), "", CREDENTIAL, "[listener.second]\nbind = \"127.0.0.1:0\"");
-    assert!(tollgate.reload(&with_second));
-    let second = tollgate.address("second");
+    let second = free_address();
+    assert!(tollgate.reload(&with_second(upstream.address(), second)));
     let mut idle = Connection::tcp(second);
     assert_eq!(idle.send(&request()).status, 200);
     let mut busy = Connection::tcp(second);
@@ -374,10 +377,8 @@ fn a_request_under_way_on_a_removed_listener_is_answered() {
         wait.wait();
         peer.answer(200, "")
     });
-    let with_second =
-        config_with(upstream.address(), "", CREDENTIAL, "[listener.second]\nbind = \"127.0.0.1:0\"");
-    let tollgate = Tollgate::start(&with_second);
-    let second = tollgate.address("second");
+    let second = free_address();
+    let tollgate = Tollgate::start(&with_second(upstream.address(), second));
     let mut sender = Connection::tcp(second);
     begin(&mut sender, &request());
     eventually("the request is under way", || (!upstream.seen().is_empty()).then_some(()));
@@ -484,7 +485,9 @@ fn a_drain_under_load_loses_no_request() {
 #[test]
 fn readiness_flips_before_anything_ends_and_idle_connections_are_told() {
     let upstream = Upstream::start(Behaviour::Hang);
-    let mut tollgate = Tollgate::start(&config(upstream.address()));
+    let address = free_address();
+    let config = config(upstream.address()).replace("127.0.0.1:0", &address.to_string());
+    let mut tollgate = Tollgate::start(&config);
     let admin = tollgate.admin_address();
     let (mut busy, mut idle) = (tollgate.connect(), tollgate.connect());
     let idle_http2 = Http2::plain(tollgate.address("door"));
@@ -493,7 +496,6 @@ fn readiness_flips_before_anything_ends_and_idle_connections_are_told() {
     upstream.behave(Behaviour::ok());
     assert_eq!((idle.send(&request()).status, idle_http2.send(&request()).status), (200, 200));
     assert_eq!(tollgate.admin("/readyz").status, 200);
-    let address = tollgate.address("door");
     tollgate.signal("TERM");
     tollgate.wait_for_line("draining");
     let ask = |path: &str| Connection::tcp(admin).send(&Request::post(path, "").method("GET"));

@@ -2,8 +2,8 @@
 //! which Loki's own are not.
 
 use crate::kit::{
-    Answer, Connection, Folder, Request, Tollgate, compress, eventually, has,
-    real::{Running, free_port, now_nanos, peer, url_encoded},
+    Answer, Connection, Folder, Request, Tollgate, compress, eventually, free_port, has,
+    real::{Running, now_nanos, peer, url_encoded},
 };
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,

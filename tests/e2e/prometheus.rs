@@ -2,8 +2,8 @@
 //! words, which Prometheus's own are not.
 
 use crate::kit::{
-    Answer, Connection, Folder, Request, Tollgate, compress, eventually, has,
-    real::{Running, free_port, now_nanos, peer, url_encoded},
+    Answer, Connection, Folder, Request, Tollgate, compress, eventually, free_address, has,
+    real::{Running, now_nanos, peer, url_encoded},
 };
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
@@ -37,7 +37,7 @@ impl Prometheus {
             return None;
         }
         let folder = Folder::create();
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address = free_address();
         let config = "otlp: { promote_resource_attributes: [service.name] }\n\
                       storage: { tsdb: { out_of_order_time_window: 30m } }\n";
         let path = folder.path().join("prometheus.yaml");

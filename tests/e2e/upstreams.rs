@@ -2,7 +2,7 @@
 //! answer". And how upstreams are reached: connections, names, TLS, HTTP/2, compression.
 
 use crate::kit::{
-    Behaviour, Connection, Folder, Request, Tollgate, Upstream, eventually,
+    Behaviour, Connection, Folder, Request, Tollgate, Upstream, eventually, free_address,
     http2::Http2Upstream,
     log_request,
     scripted::{Peer, Scripted},
@@ -277,8 +277,7 @@ fn a_body_that_comes_too_slowly_for_the_answer_to_be_in_time_is_refused_in_time(
 
 #[test]
 fn an_upstream_that_nobody_listens_for_is_unreachable() {
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    let tollgate = door_to(port);
+    let tollgate = door_to(free_address());
     let answer = tollgate.send(&request());
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{}", answer.text());
     assert!(answer.status_message().contains("cannot be reached"));
@@ -461,7 +460,7 @@ fn an_upstream_that_was_restarted_is_found_again() {
     let address = upstream.stop();
     let answer = tollgate.send(&request());
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{}", answer.text());
-    let upstream = Scripted::start_on(&address.to_string(), None, Scripted::good);
+    let upstream = Scripted::start_on(address, None, Scripted::good);
     assert_eq!(tollgate.send(&request()).status, 200);
     assert_eq!(upstream.seen().len(), 1);
 }

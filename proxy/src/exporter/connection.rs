@@ -495,6 +495,7 @@ impl Collected {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use socket2::{Domain, Socket, Type};
     use std::net::TcpListener;
 
     #[tokio::test]
@@ -502,10 +503,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let good = listener.local_addr().expect("its address");
         // Its queue of connections is full, so the kernel drops what else comes.
-        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("one");
-        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
-        silent.bind(&any.into()).and_then(|()| silent.listen(0)).expect("a port");
-        let silent_address = silent.local_addr().ok().and_then(|a| a.as_socket()).expect("its address");
+        let (silent, silent_address) = bound();
+        silent.listen(0).expect("listening");
         let mut queued = Vec::new();
         while let Ok(Ok(tcp)) = timeout(Duration::from_millis(200), TcpStream::connect(silent_address)).await
         {
@@ -514,14 +513,19 @@ mod tests {
         let deadline = || Instant::now() + Duration::from_secs(1);
         let connected = dial_first(&[silent_address, good], deadline()).await.expect("the second");
         assert_eq!(connected.peer_addr().expect("it"), good);
-        let error = dial_first(&[refusing(), silent_address], deadline()).await.expect_err("neither");
+        let (_closed, refusing) = bound();
+        let error = dial_first(&[refusing, silent_address], deadline()).await.expect_err("neither");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         let error = dial_first(&[], deadline()).await.expect_err("none");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
-    /// An address nobody listens on.
-    fn refusing() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+    /// A socket that has an address, so that no other test is given it, and does not listen.
+    fn bound() -> (Socket, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        socket.bind(&any.into()).expect("a port");
+        let address = socket.local_addr().ok().and_then(|address| address.as_socket());
+        (socket, address.expect("its address"))
     }
 }

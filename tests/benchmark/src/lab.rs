@@ -8,10 +8,11 @@ use crate::{
     scenario::Transform,
     sink::Sink,
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::{
     env, fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -115,13 +116,12 @@ pub fn skip(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Addresses on loopback that nobody listens on. Both are held until both are known.
+/// Addresses on loopback that nobody listens on, and nobody will before the peer: below the ports that the
+/// kernel gives to outgoing connections and to who binds port 0.
 fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
-    let listeners: Vec<TcpListener> =
-        (0..N).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
-    for (address, listener) in addresses.iter_mut().zip(&listeners) {
-        *address = listener.local_addr()?;
-    }
-    Ok(addresses)
+    const PORTS: Range<u16> = 16_384..32_768;
+    let free = |&address: &SocketAddr| TcpListener::bind(address).is_ok();
+    let mut free = PORTS.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).filter(free);
+    let addresses: Vec<_> = free.by_ref().take(N).collect();
+    addresses.try_into().map_err(|_| anyhow!("no port from {PORTS:?} is free"))
 }

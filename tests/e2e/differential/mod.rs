@@ -7,9 +7,9 @@ mod said;
 mod wire;
 
 use crate::kit::{
-    Answer, Behaviour, Connection, Folder, Request, Tollgate, Upstream, has,
+    Answer, Behaviour, Connection, Folder, Request, Tollgate, Upstream, free_port, has,
     http2::Http2,
-    real::{Running, free_port, peer, wait_for_port},
+    real::{Running, peer, wait_for_port},
 };
 use corpus::{Case, Form};
 use said::Said;

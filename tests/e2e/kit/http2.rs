@@ -1,6 +1,6 @@
 //! HTTP/2: senders and upstreams.
 
-use super::{Answer, PATIENCE, Request, Seen, grpc_frame};
+use super::{Answer, PATIENCE, Request, Seen, free_address, grpc_frame};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
@@ -189,7 +189,7 @@ pub struct Http2Upstream {
 
 impl Http2Upstream {
     pub fn start(tls: Option<Arc<ServerConfig>>) -> Self {
-        Self::start_at("127.0.0.1:0".parse().expect("an address"), tls)
+        Self::start_at(free_address(), tls)
     }
 
     pub fn start_at(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
@@ -197,7 +197,6 @@ impl Http2Upstream {
         let listener = runtime.block_on(TcpListener::bind(address)).expect("a port");
         let reply = Arc::<Mutex<Reply>>::default();
         let replies = reply.clone();
-        let address = listener.local_addr().expect("its address");
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let connections = Arc::<AtomicUsize>::default();
         let (into, counter) = (seen.clone(), connections.clone());

@@ -1,6 +1,6 @@
 //! What the scenarios are written with: Tollgate as a process, senders on raw sockets, and upstreams
-//! that behave as they are told. Everything binds loopback on port 0; nothing sleeps and hopes:
-//! [`eventually`] asks until it is so.
+//! that behave as they are told. Everything binds loopback on port 0, or on a [`free_port`] where it must
+//! be known before; nothing sleeps and hopes: [`eventually`] asks until it is so.
 
 pub mod frames;
 mod http;
@@ -17,7 +17,11 @@ pub use self::{
     upstream::{Behaviour, Seen, Upstream},
 };
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 /// How long anything is waited for before a test fails. Far more than anything takes, since the
 /// machine may be busy; it bounds a hang and proves nothing.
@@ -34,6 +38,28 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A port of loopback that stays free until the test binds it: for programs that cannot say which one
+/// they were given, for servers that end or come again while the test looks, and for none at all.
+///
+/// It is below those that the kernel gives to outgoing connections and to who binds port 0 (from 32768 on
+/// Linux, from 49152 elsewhere), so nothing else that runs is given it; nor is it given here twice.
+pub fn free_port() -> u16 {
+    const PORTS: std::ops::Range<u32> = 16_384..32_768;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id(); // other tests that run now begin elsewhere
+    let free = PORTS.into_iter().find_map(|_| {
+        let turn = first.wrapping_add(GIVEN.fetch_add(1, Relaxed));
+        let port = u16::try_from(PORTS.start + turn % (PORTS.end - PORTS.start)).ok()?;
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    });
+    free.expect("a free port")
+}
+
+/// The same with its address.
+pub fn free_address() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, free_port()).into()
 }
 
 /// Whether a scenario that needs a tool may run. Without the tool it is skipped, loudly; with

@@ -4,7 +4,7 @@ use super::{PATIENCE, eventually};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::{
     env, fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output},
     sync::Arc,
@@ -48,12 +48,6 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A port that was free a moment ago, for programs that cannot say which one they were given.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// The wall clock as OTLP writes it.

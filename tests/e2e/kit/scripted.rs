@@ -1,6 +1,6 @@
 //! Upstreams that follow a script, connection by connection, over TCP or TLS.
 
-use super::{PATIENCE, Seen, http::Stream};
+use super::{PATIENCE, Seen, free_address, http::Stream};
 use parking_lot::Mutex;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::{
@@ -31,23 +31,22 @@ struct Shared {
 
 impl Scripted {
     pub fn start(script: impl Fn(&mut Peer, usize) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        Self::start_on("127.0.0.1:0", None, script)
+        Self::start_on(free_address(), None, script)
     }
 
     pub fn start_tls(
         tls: Arc<ServerConfig>,
         script: impl Fn(&mut Peer, usize) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self::start_on("127.0.0.1:0", Some(tls), script)
+        Self::start_on(free_address(), Some(tls), script)
     }
 
     pub fn start_on(
-        address: &str,
+        address: SocketAddr,
         tls: Option<Arc<ServerConfig>>,
         script: impl Fn(&mut Peer, usize) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).expect("a port for the upstream");
-        let address = listener.local_addr().expect("its address");
         let shared = Arc::<Shared>::default();
         let (script, serving): (Arc<Script>, _) = (Arc::new(script), shared.clone());
         std::thread::spawn(move || {

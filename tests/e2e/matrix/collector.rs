@@ -6,7 +6,7 @@ use super::{
     lab::{Lab, start_collector},
     meant::Sender,
 };
-use crate::kit::{Connection, Request, real::free_port};
+use crate::kit::{Connection, Request, free_port};
 use std::fmt::Write;
 
 /// Has a Collector send one batch of each signal in each of these cells. It answers when all of them

@@ -7,9 +7,9 @@ use super::{
     meant::Sender,
 };
 use crate::kit::{
-    Behaviour, Folder, Seen, Tollgate, Upstream,
+    Behaviour, Folder, Seen, Tollgate, Upstream, free_port,
     http2::{Http2Upstream, Reply},
-    real::{Running, free_port, wait_for_port},
+    real::{Running, wait_for_port},
     tls::Authority,
 };
 use std::{
