@@ -12,11 +12,13 @@
 //! they become, and `edit` writes the rows anew; `rewrite` looks into everything at once, and `leave` parts
 //! what a plugin discards or routes.
 
+mod anew;
 mod append;
 mod draft;
 mod edit;
 mod encode;
 mod hash;
+mod known;
 mod leave;
 mod op;
 mod pattern;
@@ -205,7 +207,7 @@ impl Batch {
         let otlp = bytes::Bytes::from(otlp);
         let document = Document::parse(self.signal, otlp.clone()).map_err(|error| no_batch(&error))?;
         if let Some(request) = Message::request(self.signal) {
-            redact::check(request, &otlp, 0).map_err(|error| no_batch(&error))?;
+            known::check(request, &otlp, 0).map_err(|error| no_batch(&error))?;
         }
         self.settle()?;
         self.turn.fits(&self.store, usize::try_from(document.rows_bytes()).unwrap_or(usize::MAX))?;

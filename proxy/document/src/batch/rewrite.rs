@@ -2,8 +2,9 @@
 
 use super::{
     Action, Batch, Edited, Pattern, encode,
+    known::without_unknown_fields,
     place::Shape,
-    redact::{KeyRedactor, Redactor, without_unknown_fields},
+    redact::{KeyRedactor, Redactor},
     words::{Level, Redaction, Selection},
 };
 use crate::{Signal, schema::Message};
