@@ -25,6 +25,10 @@ impl Engine {
         Err(LoadError { source_name: source.to_string(), problem: LoadProblem::Absent })
     }
 
+    pub(super) fn role(&self, _: &Arc<str>, _: &super::Config, _: PluginMetrics) -> Role {
+        Role
+    }
+
     pub(super) fn compile(&self, source: &Source) -> Result<(), CompileError> {
         self.load(source).map(drop).map_err(CompileError::from)
     }
@@ -77,12 +81,6 @@ impl Instance {
 }
 
 pub(super) struct Role;
-
-impl Role {
-    pub(super) fn new(_: &Arc<str>, _: &super::Config, _: PluginMetrics) -> Self {
-        Self
-    }
-}
 
 #[allow(dead_code, reason = "nothing makes one")]
 pub(super) enum Verdict {

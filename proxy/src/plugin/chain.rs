@@ -470,7 +470,7 @@ impl First {
     ) -> Result<Self, BuildProblem> {
         let component = host.load(&config.component)?;
         let metrics = metrics.plugin(&config.name, tenant);
-        let role = Arc::new(Role::new(tenant, config, host.0.engine.patterns.clone(), metrics.clone()));
+        let role = Arc::new(host.0.engine.role(tenant, config, metrics.clone()));
         let begun = Instant::now();
         let until = Until::new(begun, later(begun, config.limits.time.saturating_mul(CONFIGURE_TIMES)), None);
         let started = start(host, &component, &role, until);

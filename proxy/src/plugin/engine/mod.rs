@@ -4,6 +4,7 @@
 //! inspect   what a component says of itself, before anything of it is compiled
 //! cache     compiled components on disk
 //! instance  a component at work for a tenant: its start, its calls, its end
+//! patterns  compiled patterns, which all tenants share
 //! state     what an instance has on the host's side, and its limits
 //! contract  the functions that it may call, in the words of the document
 //! wasi      what its language's library expects: there, and empty
@@ -23,8 +24,10 @@ pub use inspect::{Inspection, inspect};
 pub(super) use instance::{Instance, Verdict};
 pub(super) use state::{Role, Stopped, Until};
 
-use super::{CompileError, HostError, Limits, LoadError, LoadProblem, Settings, Source};
-use crate::telemetry::events;
+use super::{
+    CompileError, Config as PluginConfig, HostError, Limits, LoadError, LoadProblem, Settings, Source,
+};
+use crate::telemetry::{events, metrics::PluginMetrics};
 use cache::{Cache, Digest};
 use parking_lot::Mutex;
 use patterns::Patterns;
@@ -43,7 +46,7 @@ pub(super) struct Engine {
     cache: Option<Cache>,
     /// By content, while somebody uses them.
     loaded: Mutex<HashMap<Digest, std::sync::Weak<Image>>>,
-    pub(super) patterns: Arc<Patterns>,
+    patterns: Arc<Patterns>,
     ticker: Ticker,
 }
 
@@ -80,6 +83,11 @@ impl Engine {
         let bytes = source.bytes().map_err(LoadProblem::from);
         let loaded = bytes.and_then(|bytes| self.load_bytes(&bytes));
         loaded.map_err(|problem| LoadError { source_name: source.to_string(), problem })
+    }
+
+    /// What a tenant's instances of a plugin share.
+    pub(super) fn role(&self, tenant: &Arc<str>, plugin: &PluginConfig, metrics: PluginMetrics) -> Role {
+        Role::new(tenant, plugin, self.patterns.clone(), metrics)
     }
 
     /// Loads a component, if only to have it in the cache.

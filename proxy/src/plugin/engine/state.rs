@@ -42,7 +42,7 @@ struct Logged {
 }
 
 impl Role {
-    pub(in crate::plugin) fn new(
+    pub(super) fn new(
         tenant: &Arc<str>,
         plugin: &Config,
         known_patterns: Arc<Patterns>,
@@ -270,7 +270,7 @@ pub(super) enum Stop {
     #[error("it called `batch.{0}` outside `process`")]
     OutOfTurn(&'static str),
     #[error("the batch is broken: {0}")]
-    Malformed(tollgate_document::document::Malformed),
+    Malformed(tollgate_document::wire::Malformed),
     #[error("it ended itself: a plugin returns an error instead")]
     Exit,
     #[error("it asked for {0} random bytes at once, and 64 KiB is the most")]
