@@ -1,7 +1,6 @@
-//! The wire document: a batch as the bytes that came, and a shallow index into them.
+//! The wire document: a batch as the bytes that came, walked as deep as its records.
 //!
-//! Nothing is decoded. The index knows where each resource, scope and record begins and ends; what
-//! nobody edits leaves as the bytes that came, unknown fields included.
+//! Nothing is decoded; what nobody edits leaves as the bytes that came, unknown fields included.
 //!
 //! Source: <https://protobuf.dev/programming-guides/encoding/> and the messages of
 //! opentelemetry-proto 1.11. The three signals have the same shape down to the record, under the
@@ -13,7 +12,7 @@ use super::{
 };
 use std::ops::Range;
 
-pub use super::wire::Malformed;
+use super::wire::Malformed;
 
 /// A batch of logs, traces or metrics, its framing checked.
 #[derive(Debug, Clone)]
@@ -37,33 +36,20 @@ impl Level {
     const ALL: [Level; 4] = [Level::Resource, Level::Scope, Level::Metric, Level::Record];
 }
 
-/// Where the parts of a batch are. Entries stand in the order of the bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Index {
-    /// `ResourceLogs`, `ResourceSpans`, `ResourceMetrics`.
-    pub resources: Vec<Entry>,
-    /// `ScopeLogs`, `ScopeSpans`, `ScopeMetrics`; parent: the resource.
-    pub scopes: Vec<Entry>,
-    /// `Metric`; parent: the scope. Empty for other signals.
-    pub metrics: Vec<Entry>,
-    /// `LogRecord` or `Span`, parent: the scope; or a metric's data point, parent: the metric.
-    pub records: Vec<Entry>,
-}
-
 /// One message inside the batch: its content, tag and length not included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Where its field begins, tag and length included.
-    pub(super) field: u32,
-    pub(super) start: u32,
-    pub(super) end: u32,
+    pub field: u32,
+    pub start: u32,
+    pub end: u32,
     /// The row of the parent, one level up.
     pub parent: u32,
 }
 
 impl Entry {
     /// Where the message's content is in the document's bytes.
-    pub fn range(&self) -> Range<usize> {
+    fn range(&self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 
@@ -73,9 +59,9 @@ impl Entry {
 }
 
 impl Document {
-    /// Checks the framing of a batch as deep as its index goes, and counts what is in it. Keeps nothing
-    /// but the counts: a record may be as short as two bytes, and an index of such is many times as
-    /// large as the batch.
+    /// Checks the framing of a batch down to its records, and counts what is in it. Keeps nothing but the
+    /// counts: a record may be as short as two bytes, and a list of where such are is many times as large
+    /// as the batch.
     ///
     /// # Errors
     /// [`Malformed`] says where the framing breaks; nothing of such a batch may be used.
@@ -103,27 +89,15 @@ impl Document {
         u64::from(self.counts[Level::Record as usize])
     }
 
-    /// Where the parts are, made when it is asked for.
-    pub fn index(&self) -> Index {
-        let entries = |level: Level| Vec::with_capacity(self.counts[level as usize] as usize);
-        let mut index = Index {
-            resources: entries(Level::Resource),
-            scopes: entries(Level::Scope),
-            metrics: entries(Level::Metric),
-            records: entries(Level::Record),
-        };
-        let walked = walk(self.signal, &self.bytes, &mut |level, entry, _| {
-            let entries = match level {
-                Level::Resource => &mut index.resources,
-                Level::Scope => &mut index.scopes,
-                Level::Metric => &mut index.metrics,
-                Level::Record => &mut index.records,
-            };
-            entries.push(entry);
-            entries.len() as u32 - 1
-        });
+    /// How many parts of a level there are.
+    pub(super) fn count(&self, level: Level) -> usize {
+        self.counts[level as usize] as usize
+    }
+
+    /// Finds the parts again, as [`walk`] does.
+    pub(super) fn walk(&self, found: &mut impl FnMut(Level, Entry, u64) -> u32) {
+        let walked = walk(self.signal, &self.bytes, found);
         debug_assert_eq!(walked, Ok(()), "these bytes were walked before");
-        index
     }
 
     /// How much memory it takes at most to know where the parts are while plugins work on them, in bytes: much
@@ -158,7 +132,7 @@ const METRIC_DATA: [u64; 5] = [5, 7, 9, 10, 11];
 
 /// Walks a batch down to its records. `found` gets every part, its parent's row in it, and the number of
 /// the field of a metric that a data point is in; it gives the part's own row.
-pub(super) fn walk(
+fn walk(
     signal: Signal,
     bytes: &Chunks,
     found: &mut impl FnMut(Level, Entry, u64) -> u32,

@@ -7,14 +7,14 @@
 //! chunks      bytes in pieces, as they came off the wire
 //! wire        protobuf's wire format: read without decoding, written a field at a time
 //! schema      the messages of OTLP: the only place that knows their fields
-//! document    a batch, its framing checked, and where its parts are
+//! document    a batch, its framing checked, walked down to its records
 //! json        OTLP/JSON: looked into, read, written
 //! misposted   batches that were posted to the path of another signal
 //! ```
 
 pub mod batch;
 mod chunks;
-pub mod document;
+mod document;
 mod json;
 mod misposted;
 mod schema;

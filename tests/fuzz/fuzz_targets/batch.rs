@@ -306,7 +306,8 @@ fn operate(batch: &mut Batch, operation: u8, script: &mut Script) -> Result<(), 
         }
         29 => batch.write_texts(&s.column(), s.list(|s| (s.byte() & 1 == 1).then(|| s.text())), &s.rows()),
         30 => {
-            let (column, values, present) = (s.column(), s.list(Script::number), s.list(|s| s.byte() & 1 == 1));
+            let (column, values, present) =
+                (s.column(), s.list(Script::number), s.list(|s| s.byte() & 1 == 1));
             batch.write_ints(&column, &Ints { values, present }, &s.rows())
         }
         31 => {

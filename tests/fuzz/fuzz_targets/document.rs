@@ -1,5 +1,5 @@
-//! The wire document's index against prost: whatever prost decodes is indexed, with at least its
-//! records; whatever is indexed lies inside its parent and leaves as it came.
+//! The wire document against prost: whatever prost decodes is taken, with at least its records; whatever is
+//! taken has all its rows in a batch, each in one above it, and leaves as it came.
 #![no_main]
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
     metrics::v1::metric::Data,
 };
 use prost::Message;
-use tollgate_document::{Document, Signal, document::Entry};
+use tollgate_document::{Batch, Document, Signal, batch::Level};
 
 fuzz_target!(|data: &[u8]| {
     let bytes = Bytes::copy_from_slice(data);
@@ -37,32 +37,32 @@ fuzz_target!(|data: &[u8]| {
 fn check(signal: Signal, bytes: &Bytes, decoded: Option<usize>) {
     let document = Document::parse(signal, bytes.clone());
     if let Some(records) = decoded {
-        let document = document.as_ref().expect("what prost decodes is indexed");
+        let document = document.as_ref().expect("what prost decodes is taken");
         // Where a oneof is set twice, prost forgets the first.
         assert!(document.records() as usize >= records);
     }
     let Ok(document) = document else { return };
     assert_eq!(document.bytes().to_bytes(), *bytes);
-    let index = document.index();
-    assert_eq!(index.records.len() as u64, document.records());
-    let whole = 0..bytes.len();
-    assert!(index.resources.iter().all(|entry| within(entry, &whole)));
-    let inside = |entries: &[Entry], parents: &[Entry]| {
-        assert!(entries.iter().all(|entry| within(entry, &parents[entry.parent as usize].range())));
+    let records = document.records();
+    let mut batch = Batch::new(document);
+    assert_eq!(batch.records(), records);
+    let mut count = |level| batch.count(level).expect("rows down to the records need no reading");
+    let counts = LEVELS.map(&mut count);
+    assert_eq!(u64::from(counts[3]), records);
+    let above = match signal {
+        Signal::Metrics => [None, Some(0), Some(1), Some(2)],
+        _ => [None, Some(0), None, Some(1)],
     };
-    inside(&index.scopes, &index.resources);
-    if signal == Signal::Metrics {
-        inside(&index.metrics, &index.scopes);
-        inside(&index.records, &index.metrics);
-    } else {
-        inside(&index.records, &index.scopes);
+    for (level, above) in LEVELS.into_iter().zip(above) {
+        let parents = batch.parents(level).expect("rows down to the records need no reading");
+        let in_order = parents.is_sorted();
+        assert!(in_order && above.is_none_or(|above| parents.iter().all(|&parent| parent < counts[above])));
     }
+    assert_eq!(batch.message().to_bytes(), *bytes);
 }
 
-fn within(entry: &Entry, outer: &std::ops::Range<usize>) -> bool {
-    let range = entry.range();
-    outer.start <= range.start && range.start <= range.end && range.end <= outer.end
-}
+/// Down to the records.
+const LEVELS: [Level; 4] = [Level::Resource, Level::Scope, Level::Metric, Level::Record];
 
 fn data_points(data: &Data) -> usize {
     match data {

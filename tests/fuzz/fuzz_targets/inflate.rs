@@ -11,8 +11,8 @@ const LIMITS: BodyLimits =
 
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, body)) = data.split_first() else { return };
-    let compression =
-        [Compression::Identity, Compression::Gzip, Compression::Deflate, Compression::Zstd][choice as usize % 4];
+    let compression = [Compression::Identity, Compression::Gzip, Compression::Deflate, Compression::Zstd]
+        [choice as usize % 4];
     let mut held = 0;
     let plain = inflate(compression, &Bytes::copy_from_slice(body).into(), &LIMITS, |total| {
         held = total;

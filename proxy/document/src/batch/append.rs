@@ -10,8 +10,7 @@ use super::{
 };
 use crate::{
     Signal,
-    document::Malformed,
-    wire::{Fields, WIRE_LEN, put_varint, varint_bytes},
+    wire::{Fields, Malformed, WIRE_LEN, put_varint, varint_bytes},
 };
 
 /// Cells that are written one after the other. A row that has none of them is copied as it is, and they

@@ -5,10 +5,7 @@ use super::{
     store::{Span, Store},
     value::{Raw, Ready},
 };
-use crate::{
-    document::Malformed,
-    wire::{self, Fields, WIRE_LEN, put_varint, varint_bytes},
-};
+use crate::wire::{self, Fields, Malformed, WIRE_LEN, put_varint, varint_bytes};
 
 /// A field of a row's message.
 #[derive(Debug, Clone, Copy)]

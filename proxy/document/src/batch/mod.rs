@@ -77,12 +77,10 @@ type Edited<T = ()> = Result<T, EditError>;
 impl Batch {
     /// A batch as it came, its framing checked.
     pub fn new(document: Document) -> Self {
-        let signal = document.signal();
-        let bytes = document.into_bytes().to_bytes();
-        let tables = Tables::of(signal, &bytes.clone().into()).unwrap_or_default();
-        let store = Store::new(bytes);
+        let tables = Tables::of(&document);
+        let store = Store::new(document.bytes().to_bytes());
         Self {
-            signal,
+            signal: document.signal(),
             turn: Turn::unlimited(&store),
             store,
             tables,
@@ -116,9 +114,9 @@ impl Batch {
             is_changed = before.is_changed(&self.tables);
         }
         if !self.tables.all_stay() {
-            let stays = self.staying();
-            let become_it = self.become_of(stays);
-            self.finished(become_it)?;
+            let stays = Document::parse(self.signal, self.staying()).map_err(EditError::from);
+            let stays = self.finished(stays)?;
+            self.become_of(&stays);
             is_changed = true;
         } else if !is_changed {
             self.store.truncate(self.turn.edited_before);
@@ -211,28 +209,21 @@ impl Batch {
         }
         self.settle()?;
         self.turn.fits(&self.store, usize::try_from(document.rows_bytes()).unwrap_or(usize::MAX))?;
-        let bytes = document.into_bytes().to_bytes();
-        self.hand_out(bytes.len())?;
-        let replaced = self.replace_by(bytes);
-        self.finished(replaced)
-    }
-
-    fn replace_by(&mut self, bytes: bytes::Bytes) -> Edited {
+        self.hand_out(otlp.len())?;
         self.remember();
-        let left = self.part()?;
-        let old = std::mem::replace(&mut self.store, Store::new(bytes.clone()));
+        let left = self.part();
+        let left = self.finished(left)?;
+        let old = self.become_of(&document);
         self.turn.replaced(old);
-        self.become_of(bytes)?;
         self.turn.left = left;
         Ok(())
     }
 
-    /// Takes other bytes in place of its own.
-    fn become_of(&mut self, bytes: bytes::Bytes) -> Edited {
-        self.tables = Tables::of(self.signal, &bytes.clone().into())?;
-        self.store = Store::new(bytes);
+    /// Takes another document in place of its own, whose bytes it gives.
+    fn become_of(&mut self, document: &Document) -> Store {
+        self.tables = Tables::of(document);
         self.below = Default::default();
-        Ok(())
+        std::mem::replace(&mut self.store, Store::new(document.bytes().to_bytes()))
     }
 
     /// What stays, where not all of it does.

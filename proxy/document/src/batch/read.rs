@@ -174,7 +174,7 @@ impl Batch {
         &mut self,
         column: &Column,
         rows: &Rows,
-        read: impl Fn(&Store, Raw) -> Result<Option<&[u8]>, crate::document::Malformed>,
+        read: impl Fn(&Store, Raw) -> Result<Option<&[u8]>, crate::wire::Malformed>,
     ) -> Edited<Cells> {
         let mut cells = Cells::default();
         let room = self.turn.room(&self.store);
@@ -202,7 +202,7 @@ impl Batch {
         &mut self,
         column: &Column,
         rows: &Rows,
-        read: impl Fn(&Store, Raw) -> Result<Option<T>, crate::document::Malformed>,
+        read: impl Fn(&Store, Raw) -> Result<Option<T>, crate::wire::Malformed>,
     ) -> Edited<Vec<Option<T>>> {
         let mut cells = Vec::new();
         let mut bytes = 0u64;

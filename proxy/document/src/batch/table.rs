@@ -6,9 +6,9 @@ use super::{
     words::Level,
 };
 use crate::{
-    Chunks, Signal,
-    document::{self, Malformed},
-    wire::{Fields, WIRE_LEN},
+    Document, Signal,
+    document::{self, Entry},
+    wire::{Fields, Malformed, WIRE_LEN},
 };
 
 /// A row: a message in its field.
@@ -61,21 +61,28 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Finds the rows of a batch whose framing was checked.
-    pub(super) fn of(signal: Signal, bytes: &Chunks) -> Result<Self, Malformed> {
-        let mut tables = Self::default();
-        document::walk(signal, bytes, &mut |level, entry, data| {
+    /// Finds the rows of a batch.
+    pub(super) fn of(document: &Document) -> Self {
+        let rows = |level| Vec::with_capacity(document.count(level));
+        let mut tables = Self {
+            resources: rows(document::Level::Resource),
+            scopes: rows(document::Level::Scope),
+            metrics: rows(document::Level::Metric),
+            records: rows(document::Level::Record),
+            ..Self::default()
+        };
+        document.walk(&mut |level, entry, data| {
             let rows = match level {
                 document::Level::Resource => &mut tables.resources,
                 document::Level::Scope => &mut tables.scopes,
                 document::Level::Metric => &mut tables.metrics,
                 document::Level::Record => &mut tables.records,
             };
-            let (field, start, end, parent) = (entry.field, entry.start, entry.end, entry.parent);
+            let Entry { field, start, end, parent } = entry;
             rows.push(Row { field, start, end, parent, variant: Variant::of_metric_data(data) });
             rows.len() as u32 - 1
-        })?;
-        Ok(tables)
+        });
+        tables
     }
 
     /// The rows of a level that is not below records.

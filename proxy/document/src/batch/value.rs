@@ -5,10 +5,7 @@ use super::{
     store::{Span, Store},
     words::Value,
 };
-use crate::{
-    document::Malformed,
-    wire::{self, Fields, Reader, WIRE_LEN, put_bytes, put_number, put_varint},
-};
+use crate::wire::{self, Fields, Malformed, Reader, WIRE_LEN, put_bytes, put_number, put_varint};
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 /// How deep messages may be inside each other in what is looked into. Readers of protobuf stop at 100.

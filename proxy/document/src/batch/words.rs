@@ -338,11 +338,11 @@ pub enum EditError {
     Exhausted(Exhausted),
     /// The batch itself is broken below its records; its sender is to be told.
     #[error("{0}")]
-    Malformed(crate::document::Malformed),
+    Malformed(crate::wire::Malformed),
 }
 
-impl From<crate::document::Malformed> for EditError {
-    fn from(error: crate::document::Malformed) -> Self {
+impl From<crate::wire::Malformed> for EditError {
+    fn from(error: crate::wire::Malformed) -> Self {
         EditError::Malformed(error)
     }
 }

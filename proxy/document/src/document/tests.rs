@@ -40,13 +40,40 @@ fn parse(signal: Signal, bytes: impl Into<Bytes>) -> Result<Document, Malformed>
     Document::parse(signal, bytes.into())
 }
 
+/// Where the parts of a batch are, level by level.
+#[derive(Debug, Default, PartialEq)]
+struct Parts {
+    resources: Vec<Entry>,
+    scopes: Vec<Entry>,
+    metrics: Vec<Entry>,
+    records: Vec<Entry>,
+}
+
+fn parts(document: &Document) -> Parts {
+    let mut parts = Parts::default();
+    document.walk(&mut |level, entry, _| {
+        let entries = match level {
+            Level::Resource => &mut parts.resources,
+            Level::Scope => &mut parts.scopes,
+            Level::Metric => &mut parts.metrics,
+            Level::Record => &mut parts.records,
+        };
+        entries.push(entry);
+        entries.len() as u32 - 1
+    });
+    let Parts { resources, scopes, metrics, records } = &parts;
+    let found = [resources, scopes, metrics, records].map(Vec::len);
+    assert_eq!(Level::ALL.map(|level| document.count(level)), found, "what was counted is what is there");
+    parts
+}
+
 /// The content of each entry, with its parent's row.
 fn contents<'d>(bytes: &'d Bytes, entries: &[Entry]) -> Vec<(u32, &'d [u8])> {
     entries.iter().map(|entry| (entry.parent, &bytes[entry.range()])).collect()
 }
 
 #[test]
-fn the_index_knows_where_everything_is() {
+fn a_walk_finds_where_everything_is() {
     let scope = |records: &[&[u8]]| records.iter().flat_map(|record| field(2, record)).collect::<Vec<u8>>();
     let scopes = [scope(&[b"\x08\x01", b""]), scope(&[]), scope(&[b"\x08\x02"])];
     let resources = [
@@ -56,18 +83,18 @@ fn the_index_knows_where_everything_is() {
     let batch: Vec<u8> = resources.iter().flat_map(|resource| field(1, resource)).collect();
     for signal in [Signal::Logs, Signal::Traces] {
         let document = parse(signal, batch.clone()).unwrap();
-        let index = document.index();
+        let parts = parts(&document);
         assert_eq!(
-            contents(&document.bytes().to_bytes(), &index.resources),
+            contents(&document.bytes().to_bytes(), &parts.resources),
             [(0, &resources[0][..]), (0, &resources[1])]
         );
         let expected = [(0, &scopes[0][..]), (0, &scopes[1]), (1, &scopes[2])];
-        assert_eq!(contents(&document.bytes().to_bytes(), &index.scopes), expected);
+        assert_eq!(contents(&document.bytes().to_bytes(), &parts.scopes), expected);
         assert_eq!(
-            contents(&document.bytes().to_bytes(), &index.records),
+            contents(&document.bytes().to_bytes(), &parts.records),
             [(0, &b"\x08\x01"[..]), (0, b""), (2, b"\x08\x02")]
         );
-        assert!(index.metrics.is_empty());
+        assert!(parts.metrics.is_empty());
         assert_eq!((document.records(), document.signal()), (3, signal));
         assert_eq!(document.bytes().to_bytes(), batch);
     }
@@ -87,12 +114,12 @@ fn the_records_of_metrics_are_their_data_points() {
     ];
     let scope: Vec<u8> = metrics.iter().flat_map(|metric| field(2, metric)).collect();
     let document = parse(Signal::Metrics, field(1, &field(2, &scope))).unwrap();
-    let index = document.index();
+    let parts = parts(&document);
     let bytes = document.bytes().to_bytes();
     let contents_of_metrics: Vec<&[u8]> =
-        contents(&bytes, &index.metrics).into_iter().map(|(_, content)| content).collect();
+        contents(&bytes, &parts.metrics).into_iter().map(|(_, content)| content).collect();
     assert_eq!(contents_of_metrics, metrics.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let points = contents(&bytes, &index.records);
+    let points = contents(&bytes, &parts.records);
     let expected: [(u32, &[u8]); 6] = [(0, b"a"), (0, b"b"), (1, b"c"), (3, b"d"), (4, b"e"), (5, b"f")];
     assert_eq!(points, expected);
 }
@@ -100,7 +127,7 @@ fn the_records_of_metrics_are_their_data_points() {
 #[test]
 fn nothing_is_a_batch_of_nothing() {
     let document = parse(Signal::Logs, "").unwrap();
-    assert_eq!((document.records(), document.index()), (0, Index::default()));
+    assert_eq!((document.records(), parts(&document)), (0, Parts::default()));
 }
 
 #[test]
@@ -134,7 +161,7 @@ fn unknown_fields_of_every_wire_type_are_skipped() {
     let resource = [&unknown[..], &field(2, &scope), &unknown].concat();
     let batch = [&unknown[..], &field(1, &resource), &unknown].concat();
     let document = parse(Signal::Logs, batch.clone()).unwrap();
-    assert_eq!(contents(&document.bytes().to_bytes(), &document.index().records), [(0, &record[..])]);
+    assert_eq!(contents(&document.bytes().to_bytes(), &parts(&document).records), [(0, &record[..])]);
     assert_eq!(document.bytes().to_bytes(), batch);
 }
 
@@ -316,14 +343,14 @@ proptest! {
         let scopes: usize = shape.iter().map(Vec::len).sum();
         let metrics: usize = shape.iter().flatten().map(Vec::len).sum();
         let document = parse(Signal::Logs, logs.encode_to_vec()).unwrap();
-        let index = document.index();
-        prop_assert_eq!((index.resources.len(), index.scopes.len()), (shape.len(), scopes));
-        prop_assert_eq!(index.records.len(), metrics);
+        let found = parts(&document);
+        prop_assert_eq!((found.resources.len(), found.scopes.len()), (shape.len(), scopes));
+        prop_assert_eq!(found.records.len(), metrics);
         let bytes = document.bytes().to_bytes();
-        for entry in &index.records {
+        for entry in &found.records {
             prop_assert_eq!(LogRecord::decode(&bytes[entry.range()]).unwrap(), record.clone());
         }
-        let parents = index.scopes.iter().map(|scope| scope.parent as usize);
+        let parents = found.scopes.iter().map(|scope| scope.parent as usize);
         let expected = shape.iter().enumerate().flat_map(|(row, scopes)| scopes.iter().map(move |_| row));
         prop_assert!(parents.eq(expected));
 
@@ -339,7 +366,7 @@ proptest! {
         let points: usize =
             shape.iter().flatten().flatten().map(|&(kind, points)| if kind < 5 { points } else { 0 }).sum();
         let document = parse(Signal::Metrics, batch.encode_to_vec()).unwrap();
-        prop_assert_eq!(document.index().metrics.len(), metrics);
+        prop_assert_eq!(parts(&document).metrics.len(), metrics);
         prop_assert_eq!(document.records(), points as u64);
     }
 
@@ -414,7 +441,7 @@ proptest! {
         prop_assert_eq!(one.as_ref().err(), several.as_ref().err());
         if let (Ok(one), Ok(several)) = (one, several) {
             prop_assert_eq!(one.records(), several.records());
-            prop_assert_eq!(one.index(), several.index());
+            prop_assert_eq!(parts(&one), parts(&several));
             prop_assert_eq!(several.bytes().to_bytes(), batch);
         }
     }
