@@ -2,6 +2,7 @@
 
 use super::{Chunks, Compression, Refusal};
 use bytes::Bytes;
+use http::Version;
 use http_body::Body;
 use std::{
     error::Error,
@@ -18,26 +19,33 @@ use tokio::time::{Sleep, sleep};
 const FIRST_BYTES: usize = 64 << 10;
 /// How much a buffer may grow in one step, as a multiple of what has arrived.
 const GROWTH: usize = 16;
-/// From which size on a piece of a body is kept as it came. It keeps the buffer alive that it was read into,
-/// at most four times as large.
+/// Which pieces of a body are kept as they came, rather than copied. One that is keeps the buffer alive that
+/// it was read into, at most four times as large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pieces {
-    /// None: the body comes out in one piece.
-    Joined,
-    /// HTTP/1.1's, read into up to 128 KiB.
-    Http1,
-    /// HTTP/2's frames, most of which have 16 KiB and a buffer of little more.
-    Http2,
+pub struct Pieces {
+    bytes_min: usize,
+    only_whole: bool,
 }
 
 impl Pieces {
-    /// `None`: no piece is.
-    const fn bytes_min(self) -> Option<usize> {
-        match self {
-            Pieces::Joined => None,
-            Pieces::Http1 => Some(32 << 10),
-            Pieces::Http2 => Some(8 << 10),
-        }
+    /// Those that are large for how this version of HTTP is read.
+    pub fn of(version: Version) -> Self {
+        let bytes_min = match version {
+            // Frames, most of which have 16 KiB and a buffer of little more.
+            Version::HTTP_2 => 8 << 10,
+            // Read into up to 128 KiB.
+            _ => 32 << 10,
+        };
+        Self { bytes_min, only_whole: false }
+    }
+
+    /// None but one that is the whole body: what is read is in one piece.
+    pub fn joined(self) -> Self {
+        Self { only_whole: true, ..self }
+    }
+
+    fn keeps(self, piece: usize, announced: Option<u64>) -> bool {
+        piece >= self.bytes_min && (!self.only_whole || announced == Some(piece as u64))
     }
 }
 
@@ -69,8 +77,7 @@ impl BodyLimits {
     }
 }
 
-/// Reads a body. `hold` is asked before more than that
-/// many bytes are kept.
+/// Reads a body. `hold` is asked before more than that many bytes are kept.
 ///
 /// # Errors
 /// Too large, too slow, ended too early, or what `hold` says. The rest is then read away by the
@@ -117,7 +124,7 @@ where
         let total = whole.len() + buffer.len() + data.len();
         limits.check(total as u64)?;
         hold(total as u64)?;
-        if pieces.bytes_min().is_some_and(|bytes| data.len() >= bytes) {
+        if pieces.keeps(data.len(), announced) {
             whole.push(std::mem::take(&mut buffer).into());
             whole.push(data);
         } else {
@@ -359,13 +366,18 @@ mod tests {
         let limits = BodyLimits { wire: 10, ..LIMITS };
         let too_large = Refusal::TooLarge { limit: 10, decompressed: false };
         let read_chunks = async |chunks: &[&'static [u8]]| {
-            read(chunked(chunks), &limits, Pieces::Joined, |_| Ok(())).await.map(|read| read.to_bytes())
+            read(chunked(chunks), &limits, Pieces::of(Version::HTTP_11).joined(), |_| Ok(()))
+                .await
+                .map(|read| read.to_bytes())
         };
         assert_eq!(read_chunks(&[]).await.unwrap(), "");
         assert_eq!(read_chunks(&[b"01234", b"56789"]).await.unwrap(), "0123456789");
         assert_eq!(read_chunks(&[b"01234", b"56789", b"x"]).await, Err(too_large.clone()));
         let announced = Full::new(Bytes::from_static(b"01234567890"));
-        assert_eq!(read(announced, &limits, Pieces::Joined, |_| Ok(())).await.err(), Some(too_large));
+        assert_eq!(
+            read(announced, &limits, Pieces::of(Version::HTTP_11).joined(), |_| Ok(())).await.err(),
+            Some(too_large)
+        );
     }
 
     #[tokio::test]
@@ -373,10 +385,11 @@ mod tests {
         const LARGE: &[u8] = &[7; 32 << 10];
         let chunks: [&'static [u8]; 6] = [b"a", b"b", LARGE, LARGE, b"c", b"d"];
         let whole = chunks.concat();
+        let http1 = Pieces::of(Version::HTTP_11);
         for (kept, sizes) in [
-            (Pieces::Http1, vec![2, LARGE.len(), LARGE.len(), 2]),
-            (Pieces::Http2, vec![2, LARGE.len(), LARGE.len(), 2]),
-            (Pieces::Joined, vec![whole.len()]),
+            (http1, vec![2, LARGE.len(), LARGE.len(), 2]),
+            (Pieces::of(Version::HTTP_2), vec![2, LARGE.len(), LARGE.len(), 2]),
+            (http1.joined(), vec![whole.len()]),
         ] {
             let read = read(chunked(&chunks), &LIMITS, kept, |_| Ok(())).await.unwrap();
             assert_eq!(read.pieces().map(Bytes::len).collect::<Vec<_>>(), sizes);
@@ -384,10 +397,20 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_large_body_that_comes_in_one_piece_is_not_copied() {
+        for (size, is_kept) in [(32 << 10, true), ((32 << 10) - 1, false)] {
+            let body = Bytes::from(vec![7; size]);
+            let joined = Pieces::of(Version::HTTP_11).joined();
+            let read = read(Full::new(body.clone()), &LIMITS, joined, |_| Ok(())).await.unwrap().to_bytes();
+            assert_eq!((read.as_ptr() == body.as_ptr(), read.len()), (is_kept, size));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_slow_body_is_timed_out() {
         let never = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
-        let refusal = read(never, &LIMITS, Pieces::Http1, |_| Ok(())).await.err();
+        let refusal = read(never, &LIMITS, Pieces::of(Version::HTTP_11), |_| Ok(())).await.err();
         assert_eq!(refusal, Some(Refusal::BodyTimeout(LIMITS.timeout)));
     }
 }

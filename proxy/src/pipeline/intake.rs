@@ -82,10 +82,8 @@ impl<'r, 'a> Intake<'r, 'a> {
         let Self { route, permit, limits, has_plugins, .. } = self;
         // What is looked into only here and there may stay in the pieces that it comes in.
         let pieces = match (route.protocol.encoding(), route.compression) {
-            _ if *has_plugins => Pieces::Joined,
-            (Encoding::Protobuf, Compression::Identity) if version == Version::HTTP_2 => Pieces::Http2,
-            (Encoding::Protobuf, Compression::Identity) => Pieces::Http1,
-            _ => Pieces::Joined,
+            (Encoding::Protobuf, Compression::Identity) if !*has_plugins => Pieces::of(version),
+            _ => Pieces::of(version).joined(),
         };
         let mut arrived = 0;
         let read = otlp::read(body, limits, pieces, |total| {

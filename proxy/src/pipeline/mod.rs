@@ -1,7 +1,8 @@
 //! The data path: one function to read, `Door::forward`.
 //!
-//! A request passes route, client, tenant, admission, body, document, plugins and exporter. Each room says what it has to say in its own words; here they are put together, and
-//! every "no" becomes the [`Refusal`] that its sender is told.
+//! A request passes route, client, tenant, admission, body, document, plugins and exporter. Each room says
+//! what it has to say in its own words; here they are put together, and every "no" becomes the [`Refusal`]
+//! that its sender is told.
 
 mod batch;
 mod config;
@@ -32,7 +33,7 @@ use crate::{
 };
 use batch::{Batch, Form, Message};
 use delivery::Delivery;
-use http::{HeaderValue, Request, Response, header, request::Parts};
+use http::{HeaderValue, Request, Response, Version, header, request::Parts};
 use intake::{Intake, Received};
 use journey::Journey;
 use state::Tenant;
@@ -264,7 +265,7 @@ impl Door {
             decompressed: grpc::HEALTH_BYTES_MAX,
             timeout: self.config.body_timeout,
         };
-        let read = otlp::read(body, &limits, Pieces::Joined, |_| Ok(())).await;
+        let read = otlp::read(body, &limits, Pieces::of(Version::HTTP_2).joined(), |_| Ok(())).await;
         let answer = read.and_then(|framed| {
             let (message, _) = grpc::unframe(framed, Compression::Identity)?;
             grpc::health(&message.to_bytes(), is_serving).ok_or(Refusal::UnknownService)
