@@ -27,7 +27,7 @@ use crate::{
         self, AnswerBody, BodyLimits, Compression, Document, Doors, EmptyBody, Encoding, PartialSuccess,
         Pieces, Protocol, Refusal, Route, Signal, cors::Allowed, grpc,
     },
-    plugin::{self, Chain, Transformed},
+    plugin::{self, Begun, Chain, Transformed},
     telemetry::events,
     tenant,
 };
@@ -199,10 +199,19 @@ impl Door {
             Refusal::TooLarge { .. } => Refusal::TooManyRecords(document.records()),
             refusal => refusal,
         })?;
-        intake.hold((document.bytes().len() as u64).min(intake.more_max()))?;
+        let room = (document.bytes().len() as u64).min(intake.more_max());
+        intake.hold(room)?;
         let signal = document.signal();
         let watch = self.state.shared.watch.as_ref().map(|watch| (watch, document.bytes().clone()));
-        let transformed = chain.run(plugin::Batch::new(document), intake.deadline).await;
+        let transformed = match chain.begin(plugin::Batch::new(document), intake.deadline) {
+            Ok(Begun::Done(transformed)) => Ok(transformed),
+            Ok(Begun::Waits(waiting)) => {
+                // Many may wait: what was made of each of them so far is held as its own.
+                intake.hold(room.max(waiting.bytes_made()))?;
+                waiting.go_on().await
+            }
+            Err(failure) => Err(failure),
+        };
         journey.transformed(&transformed);
         if let Some((watch, before)) = watch {
             watch(&Watched { tenant: &tenant.config.name, signal, before, after: &transformed });

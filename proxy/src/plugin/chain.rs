@@ -240,28 +240,62 @@ impl Chain {
     /// # Errors
     /// [`Failure`] says why the batch does not go on; nothing of it has.
     pub async fn run(&self, batch: Batch, deadline: Option<Instant>) -> Result<Transformed, Failure> {
-        let mut journey = Journey::new(batch, deadline);
-        let slice_end = Instant::now() + SLICE;
-        if let Progress::Elsewhere = self.0.advance(&mut journey, Some(slice_end))? {
-            journey = self.go_on_in_pool(journey).await?;
+        match self.begin(batch, deadline)? {
+            Begun::Done(transformed) => Ok(transformed),
+            Begun::Waits(waiting) => waiting.go_on().await,
         }
-        Ok(Transformed {
-            batch: journey.batch,
-            routed: journey.routed,
-            discarded: journey.discarded,
-            notes: journey.notes,
-        })
     }
 
-    async fn go_on_in_pool(&self, mut journey: Journey) -> Result<Journey, Failure> {
+    /// The same as far as it goes on this thread, which others wait for.
+    ///
+    /// # Errors
+    /// As of [`Chain::run`].
+    pub fn begin(&self, batch: Batch, deadline: Option<Instant>) -> Result<Begun<'_>, Failure> {
+        let mut journey = Journey::new(batch, deadline);
+        let slice_end = Instant::now() + SLICE;
+        Ok(match self.0.advance(&mut journey, Some(slice_end))? {
+            Progress::Done => Begun::Done(journey.into()),
+            Progress::Elsewhere => Begun::Waits(Waiting { chain: self, journey }),
+        })
+    }
+}
+
+/// How far a batch came on the thread of its request.
+pub enum Begun<'c> {
+    /// Past all plugins.
+    Done(Transformed),
+    /// It is large, or a plugin is slow: it goes on in the pool.
+    Waits(Waiting<'c>),
+}
+
+/// A batch that has to wait for a thread of the pool, with what plugins made of it before.
+pub struct Waiting<'c> {
+    chain: &'c Chain,
+    journey: Journey,
+}
+
+impl Waiting<'_> {
+    /// How many bytes plugins made so far, which are held as long as it waits.
+    pub fn bytes_made(&self) -> u64 {
+        let Journey { batch, routed, .. } = &self.journey;
+        let routed = routed.iter().map(|routed| routed.message.len() as u64).sum::<u64>();
+        routed + batch.as_ref().map_or(0, Batch::bytes_held)
+    }
+
+    /// Has the plugins that are left work on it, as [`Chain::run`] does.
+    ///
+    /// # Errors
+    /// As of [`Chain::run`]; and where the queue is full, or the time over before it is its turn.
+    pub async fn go_on(self) -> Result<Transformed, Failure> {
+        let Self { chain: Chain(parts), mut journey } = self;
         let deadline = journey.deadline;
         let (answer, answered) = oneshot::channel();
-        let parts = self.0.clone();
-        let plugin = &self.0.plugins[journey.next];
+        let plugin = &parts.plugins[journey.next];
         let waiting = plugin.metrics.wait();
+        let worker = parts.clone();
         let work = move || {
             drop(waiting);
-            let result = parts.advance(&mut journey, None).map(|_| journey);
+            let result = worker.advance(&mut journey, None).map(|_| journey.into());
             let _went_away = answer.send(result);
         };
         let busy = || {
@@ -269,7 +303,7 @@ impl Chain {
             Failure::Busy { retry_after: RETRY_AFTER }
         };
         // Where the sender goes away meanwhile, this is dropped, and with it what waits.
-        let _ticket = self.0.host.0.pool.submit(&self.0.tenant, work).map_err(|Full| busy())?;
+        let _ticket = parts.host.0.pool.submit(&parts.tenant, work).map_err(|Full| busy())?;
         let answered = match deadline {
             Some(deadline) => timeout_at(deadline.into(), answered).await.map_err(|_| Failure::Late)?,
             None => answered.await,
@@ -317,6 +351,12 @@ impl Journey {
     fn end(&self, begun: Instant, time: Duration) -> Instant {
         let end = later(begun, time);
         self.deadline.map_or(end, |deadline| deadline.min(end))
+    }
+}
+
+impl From<Journey> for Transformed {
+    fn from(Journey { batch, routed, discarded, notes, .. }: Journey) -> Self {
+        Self { batch, routed, discarded, notes }
     }
 }
 

@@ -24,7 +24,7 @@ mod secret;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{BuildError, BuildProblem, Chain, Failure, Note, Routed, Transformed, Turn};
+pub use chain::{Begun, BuildError, BuildProblem, Chain, Failure, Note, Routed, Transformed, Turn, Waiting};
 pub use engine::{Component, Inspection, inspect};
 pub use secret::{MASKED, Secrets};
 pub use tollgate_document::Batch;

@@ -811,6 +811,27 @@ async fn what_takes_too_long_here_goes_on_elsewhere() {
 }
 
 #[tokio::test]
+async fn what_was_made_of_a_batch_that_waits_is_known() {
+    let chain = |plugins: &[Config]| {
+        Chain::build(&HOST, &someone(), plugins, &["archive"], &Metrics::new()).expect("they are good")
+    };
+    let (mark, split) = (plugin("mark"), plugin("discard the first and route the last"));
+    let done = chain(&[mark.clone(), split.clone()]).run(logs(4), None).await.unwrap();
+    let routed = done.routed.iter().map(|routed| routed.message.len()).sum::<usize>();
+    let made = (done.batch.unwrap().message().len() + routed) as u64;
+    let slow = plugin("loop for a while");
+    for (plugins, made) in [(vec![slow.clone()], 0), (vec![mark, split, slow], made)] {
+        let chain = chain(&plugins);
+        // Where the machine is busy, a fast plugin may be interrupted too.
+        let is_known = (0..100).any(|_| match chain.begin(logs(4), None) {
+            Ok(Begun::Waits(waiting)) => waiting.bytes_made() == made,
+            _ => false,
+        });
+        assert!(is_known, "{made} bytes were made by those before the slow one");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_plugin_of_one_tenant_delays_nobody_else() {
     // A host of its own, whose threads no other test has.
     let host = Host::new(&Settings { threads: 3, queue: 4, instances: 100, ..Settings::default() }).unwrap();

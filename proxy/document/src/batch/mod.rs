@@ -166,7 +166,7 @@ impl Batch {
 
     /// How many bytes it holds beside those that came.
     pub fn bytes_held(&self) -> u64 {
-        self.store.edited() as u64
+        self.store.held() as u64
     }
 
     /// The batch as it is now, between turns.
@@ -223,7 +223,7 @@ impl Batch {
     fn become_of(&mut self, document: &Document) -> Store {
         self.tables = Tables::of(document);
         self.below = Default::default();
-        std::mem::replace(&mut self.store, Store::new(document.bytes().to_bytes()))
+        std::mem::replace(&mut self.store, Store::made(document.bytes().to_bytes()))
     }
 
     /// What stays, where not all of it does.

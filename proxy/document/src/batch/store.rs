@@ -24,12 +24,25 @@ impl Span {
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     base: Bytes,
+    /// Whether the base took the place of what came.
+    is_made: bool,
     edits: Vec<u8>,
 }
 
 impl Store {
+    /// Of what came.
     pub(super) fn new(base: Bytes) -> Self {
-        Self { base, edits: Vec::new() }
+        Self { base, is_made: false, edits: Vec::new() }
+    }
+
+    /// Of what takes the place of what came.
+    pub(super) fn made(base: Bytes) -> Self {
+        Self { is_made: true, ..Self::new(base) }
+    }
+
+    /// How many bytes it has beside those that came.
+    pub(super) fn held(&self) -> usize {
+        self.edits.len() + if self.is_made { self.base.len() } else { 0 }
     }
 
     /// What came.

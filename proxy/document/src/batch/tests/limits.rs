@@ -9,6 +9,7 @@ use super::{
     request,
 };
 use proptest::{collection::vec, prelude::*};
+use prost::Message as _;
 use std::time::{Duration, Instant};
 
 fn bytes_of(bytes: u64) -> Limits {
@@ -159,6 +160,25 @@ fn what_multiplies_is_stopped_before_it_is_made() {
         assert!(batch.bytes_held() < 2 << 20, "{number}: {}", batch.bytes_held());
         batch.undo();
     }
+}
+
+#[test]
+fn what_took_the_place_of_what_came_is_held() {
+    let request = request(10);
+    let mut batch = batch(&request);
+    let came = batch.message().len() as u64;
+    batch.begin(limits());
+    batch.discard(Level::Record, &Rows::Only(vec![0])).unwrap();
+    assert_eq!(batch.bytes_held(), 0);
+    batch.commit().unwrap();
+    let left = batch.message().len() as u64;
+    assert!(left < came);
+    assert_eq!(batch.bytes_held(), left);
+    batch.begin(limits());
+    batch.replace(request.encode_to_vec()).unwrap();
+    assert_eq!(batch.bytes_held(), came);
+    batch.undo();
+    assert_eq!(batch.bytes_held(), left);
 }
 
 #[test]
