@@ -358,6 +358,24 @@ fn what_no_plugin_changed_leaves_as_the_bytes_that_came() {
 }
 
 #[test]
+fn unknown_fields_of_json_go_where_a_plugin_drops_them() {
+    let upstream = Upstream::start(Behaviour::ok());
+    let record = r#"{"body":{"stringValue":"hello"},"mystery":"ann@example.com"}"#;
+    let json = format!(
+        r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{record}]}}]}}],"x":"bob@example.com"}}"#
+    );
+    for (unknown_fields, stay) in [("keep", true), ("drop", false)] {
+        let plugin = format!("component = \"builtin:redact\"\nconfig.unknown_fields = \"{unknown_fields}\"");
+        let tollgate = Tollgate::start(&with_plugin(&upstream, "", &plugin));
+        let answer = tollgate.send(&Request::json("/v1/logs", &json).by_shop());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let seen = String::from_utf8(upstream.last().body).expect("JSON");
+        assert!(seen.contains("hello"), "{seen}");
+        assert_eq!((seen.contains("ann@"), seen.contains("bob@")), (stay, stay), "{unknown_fields}: {seen}");
+    }
+}
+
+#[test]
 fn what_a_plugin_changed_leaves_as_it_came_in_encoding_and_compression() {
     let upstream = Upstream::start(Behaviour::ok());
     let plugin = "component = \"builtin:relabel\"\nconfig.insert = { processed_by = \"tollgate\" }";

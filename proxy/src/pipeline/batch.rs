@@ -25,6 +25,9 @@ pub(super) struct Batch {
     pub(super) records: u64,
     /// Whether there is nothing in it to deliver: no record, and nothing that nobody knows here.
     pub(super) is_nothing: bool,
+    /// How many fields of what came are not in the message: those of JSON that OTLP does not know, which no
+    /// translation keeps.
+    pub(super) left_out: u64,
 }
 
 /// A batch's bytes.
@@ -60,7 +63,7 @@ impl Form {
                 Err(Refusal::NotTranscoded { signal, came })
             }
             (Signal::Profiles, Encoding::Protobuf, _) => {
-                Ok(Batch { message: Message::Opaque(plain), records: 0, is_nothing: false })
+                Ok(Batch { message: Message::Opaque(plain), records: 0, is_nothing: false, left_out: 0 })
             }
             (_, Encoding::Protobuf, Encoding::Protobuf) => protobuf(signal, plain),
             (_, Encoding::Protobuf, Encoding::Json) => {
@@ -74,11 +77,12 @@ impl Form {
             (_, Encoding::Json, Encoding::Protobuf) => {
                 let (translated, leniencies) = otlp::to_protobuf(signal, &plain.to_bytes(), limit, hold)?;
                 metrics.lenient(&leniencies);
+                let left_out = leniencies.count(Leniency::UnknownField);
                 let batch = protobuf(signal, translated.into())?;
-                if batch.is_nothing && leniencies.count(Leniency::UnknownField) > 0 {
+                if batch.is_nothing && left_out > 0 {
                     return Err(all_unknown());
                 }
-                Ok(batch)
+                Ok(Batch { left_out, ..batch })
             }
             (_, Encoding::Json, Encoding::Json) => {
                 let json = plain.to_bytes();
@@ -88,7 +92,7 @@ impl Form {
                     let (_, leniencies) = otlp::to_protobuf(signal, &json, limit, hold)?;
                     leniencies.count(Leniency::UnknownField) == 0
                 };
-                Ok(Batch { message: Message::Opaque(plain), records, is_nothing })
+                Ok(Batch { message: Message::Opaque(plain), records, is_nothing, left_out: 0 })
             }
         }
     }
@@ -103,5 +107,5 @@ fn protobuf(signal: Signal, message: Chunks) -> Result<Batch, Refusal> {
     let document = Document::parse(signal, message).map_err(|error| Refusal::Malformed(error.to_string()))?;
     let records = document.records();
     let is_nothing = records == 0 && otlp::is_known(signal, document.bytes());
-    Ok(Batch { records, is_nothing, message: Message::Document(document) })
+    Ok(Batch { records, is_nothing, message: Message::Document(document), left_out: 0 })
 }

@@ -155,7 +155,9 @@ impl Door {
         // The tenant's plugins have their turn: what stays, what goes elsewhere, what goes nowhere.
         let delivery = match (chain, batch.message) {
             (Some(chain), Message::Document(document)) => {
-                let transformed = self.transform(tenant, chain, document, &mut intake, journey).await?;
+                let left_out = batch.left_out;
+                let transformed =
+                    self.transform(tenant, chain, document, left_out, &mut intake, journey).await?;
                 Delivery::split(tenant, upstream, form, transformed, wire, &mut intake)?
             }
             // No plugin asks for what is never looked into; were it to, nothing may slip past it.
@@ -192,6 +194,7 @@ impl Door {
         tenant: &Tenant,
         chain: &Chain,
         document: Document,
+        left_out: u64,
         intake: &mut Intake<'_, '_>,
         journey: &mut Journey<'_>,
     ) -> Result<Transformed, Refusal> {
@@ -203,7 +206,8 @@ impl Door {
         intake.hold(room)?;
         let signal = document.signal();
         let watch = self.state.shared.watch.as_ref().map(|watch| (watch, document.bytes().clone()));
-        let transformed = match chain.begin(plugin::Batch::new(document), intake.deadline) {
+        let batch = plugin::Batch::new(document).with_left_out(left_out);
+        let transformed = match chain.begin(batch, intake.deadline) {
             Ok(Begun::Done(transformed)) => Ok(transformed),
             Ok(Begun::Waits(waiting)) => {
                 // Many may wait: what was made of each of them so far is held as its own.

@@ -67,6 +67,8 @@ pub struct Batch {
     turn: Turn,
     /// Whether an earlier turn changed it.
     is_changed: bool,
+    /// Fields that are not in these bytes, but in what they were translated from.
+    left_out: u64,
 }
 
 /// The levels whose rows are part of a record.
@@ -89,7 +91,14 @@ impl Batch {
             destinations: Vec::new(),
             draft: Draft::default(),
             is_changed: false,
+            left_out: 0,
         }
+    }
+
+    /// Says that what it was translated from has so many fields more, which OTLP does not know. They are
+    /// unknown fields of the batch: a turn that removes those changes it, so that what came does not leave.
+    pub fn with_left_out(self, fields: u64) -> Self {
+        Self { left_out: fields, ..self }
     }
 
     // The turns of plugins.

@@ -41,7 +41,8 @@ impl Batch {
         Ok(redactor.count)
     }
 
-    /// Removes fields that are not known; gives how many there were.
+    /// Removes fields that are not known, those that a translation left out included; gives how many there
+    /// were.
     pub fn remove_unknown_fields(&mut self) -> Edited<u64> {
         self.settle()?;
         let mut count = 0;
@@ -50,7 +51,8 @@ impl Batch {
         });
         self.finished(rewritten)?;
         if !self.tables.known_only {
-            let outside = encode::unknown_outside_rows(self.signal, &self.store, &self.tables);
+            let outside =
+                self.left_out + encode::unknown_outside_rows(self.signal, &self.store, &self.tables);
             self.tables.known_only = outside > 0;
             count += outside;
         }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use tollgate::{
     config::{self, Alone, Environment},
-    otlp::{self, Chunks, Document, Encoding, Signal},
+    otlp::{self, Chunks, Document, Encoding, Leniency, Signal},
     plugin::{Batch, BuildProblem, Chain, Failure, Host, HostError, Settings, Transformed, Turn},
     telemetry::Metrics,
 };
@@ -55,7 +55,7 @@ impl Bench {
             Turn::Refuse(_) => return Ok(Outcome::Refused),
             Turn::Run => {}
         }
-        let batch = Batch::new(request.document()?);
+        let batch = Batch::new(request.document()?).with_left_out(request.left_out);
         Ok(match serve::runtime()?.block_on(self.chain.run(batch, None)) {
             Ok(transformed) => Outcome::Transformed(Box::new(transformed)),
             Err(failure) => Outcome::Failed(failure),
@@ -73,8 +73,12 @@ pub(super) struct Request {
     pub(super) signal: Signal,
     /// How it came.
     pub(super) encoding: Encoding,
+    /// It, as it came.
+    pub(super) wire: Chunks,
     /// It, in protobuf.
     pub(super) message: Chunks,
+    /// Fields of JSON that OTLP does not know, so that the message does not have them.
+    left_out: u64,
 }
 
 /// Those that plugins see.
@@ -86,18 +90,18 @@ impl Request {
         // No request in protobuf begins with a group, as this byte would.
         let is_json = bytes.trim_ascii_start().first() == Some(&b'{');
         let encoding = if is_json { Encoding::Json } else { Encoding::Protobuf };
-        let message = Chunks::from(Bytes::from(bytes));
-        let signal = signal(encoding, &message, declared)?;
-        let message = match encoding {
-            Encoding::Protobuf => message,
+        let wire = Chunks::from(Bytes::from(bytes));
+        let signal = signal(encoding, &wire, declared)?;
+        let (message, left_out) = match encoding {
+            Encoding::Protobuf => (wire.clone(), 0),
             Encoding::Json => {
-                let translated = otlp::to_protobuf(signal, &message.to_bytes(), u64::MAX, |_| Ok(()));
-                let (protobuf, _) =
+                let translated = otlp::to_protobuf(signal, &wire.to_bytes(), u64::MAX, |_| Ok(()));
+                let (protobuf, leniencies) =
                     translated.map_err(|why| anyhow::anyhow!("this is no OTLP: {}", why.message()))?;
-                protobuf.into()
+                (protobuf.into(), leniencies.count(Leniency::UnknownField))
             }
         };
-        let request = Self { signal, encoding, message };
+        let request = Self { signal, encoding, wire, message, left_out };
         request.document()?;
         Ok(request)
     }

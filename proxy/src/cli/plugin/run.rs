@@ -111,7 +111,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             eprintln!("plugin `{name}` does not ask for {}: they pass as they are", request.signal);
             match args.diff {
                 true => Ok(ExitCode::SUCCESS),
-                false => write(request.signal, &request.message, encoding(args, &request)),
+                false => write(args, &request, None),
             }
         }
         Outcome::Refused => {
@@ -160,11 +160,7 @@ fn listen() {
 fn tell(request: &Request, transformed: &Transformed) {
     let Transformed { batch, routed, discarded, notes } = transformed;
     let stays = batch.as_ref().map_or(0, |batch| batch.records());
-    let changes = match batch {
-        Some(batch) if batch.is_changed() => "",
-        _ if routed.is_empty() && *discarded == 0 => " as it came",
-        _ => "",
-    };
+    let changes = if is_as_it_came(transformed) { " as it came" } else { "" };
     let mut told = vec![format!(
         "{stays} of {} stay{changes}",
         super::super::counted(request.records() as usize, "record")
@@ -188,20 +184,29 @@ fn leave(args: &RunArgs, request: &Request, transformed: &Transformed) -> anyhow
         return print(diff(&before, &parts, look).as_bytes());
     }
     match &transformed.batch {
-        Some(batch) => write(request.signal, &batch.message(), encoding(args, request)),
+        Some(_) if is_as_it_came(transformed) => write(args, request, None),
+        Some(batch) => write(args, request, Some(&batch.message())),
         None => Ok(ExitCode::SUCCESS),
     }
 }
 
-fn encoding(args: &RunArgs, request: &Request) -> Encoding {
-    args.output.map_or(request.encoding, Encoding::from)
+/// Whether a server would send the bytes that came.
+fn is_as_it_came(transformed: &Transformed) -> bool {
+    let Transformed { batch, routed, discarded, .. } = transformed;
+    routed.is_empty() && *discarded == 0 && batch.as_ref().is_some_and(|batch| !batch.is_changed())
 }
 
-fn write(signal: Signal, message: &Chunks, encoding: Encoding) -> anyhow::Result<ExitCode> {
+/// Prints what became of a request. `None`: it is as it came.
+fn write(args: &RunArgs, request: &Request, became: Option<&Chunks>) -> anyhow::Result<ExitCode> {
+    let encoding = args.output.map_or(request.encoding, Encoding::from);
+    if became.is_none() && encoding == request.encoding {
+        return print(&request.wire.to_bytes());
+    }
+    let message = became.unwrap_or(&request.message);
     match encoding {
         Encoding::Protobuf => print(&message.to_bytes()),
         Encoding::Json => {
-            let json = diff::to_json(signal, message)?;
+            let json = diff::to_json(request.signal, message)?;
             let is_read_by_people = std::io::stdout().is_terminal();
             let text = if is_read_by_people { format!("{json:#}\n") } else { format!("{json}\n") };
             print(text.as_bytes())

@@ -144,6 +144,24 @@ fn what_is_not_edited_stays_to_the_byte_beside_what_is() {
 }
 
 #[test]
+fn what_a_translation_left_out_is_unknown_too() {
+    let mut batch = batch(&request(2)).with_left_out(3);
+    batch.begin(limits());
+    batch.commit().unwrap();
+    assert!(!batch.is_changed(), "as long as nobody removes it");
+    batch.begin(limits());
+    assert_eq!(batch.remove_unknown_fields(), Ok(3));
+    assert_eq!(batch.remove_unknown_fields(), Ok(0));
+    batch.undo();
+    assert!(!batch.is_changed());
+    batch.begin(limits());
+    assert_eq!(batch.remove_unknown_fields(), Ok(3));
+    batch.commit().unwrap();
+    assert!(batch.is_changed(), "what came is not what leaves");
+    assert_eq!(batch.message().to_bytes(), request(2).encode_to_vec());
+}
+
+#[test]
 fn unknown_fields_go_from_everywhere() {
     // In the request, a resource, a scope, a metric, a sum and a data point.
     let unknown = b"\x98\x06\x01"; // 99: 1
