@@ -1,6 +1,6 @@
 //! What stands between a component's exports and a [`Plugin`]. For [`export!`](crate::export) alone.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, panic::PanicHookInfo};
 
 pub use crate::__export_plugin_impl as export_component;
 pub use crate::bindings;
@@ -10,8 +10,10 @@ use crate::{Batch, Error, Plugin, Registration, Result, Verdict, config, host};
 
 /// Makes the plugin of its configuration.
 pub fn configure<P: Plugin>(slot: &RefCell<Option<P>>, setup: Setup) -> Result<Registration> {
-    // A panic ends in a trap whose message says nothing; the log says what it was.
-    std::panic::set_hook(Box::new(|panic| host::log(Severity::Error, &panic.to_string())));
+    // A panic ends in a trap whose message says nothing. The last errors of the log are told with it: where
+    // and what, in one line.
+    let told = |panic: &PanicHookInfo<'_>| panic.to_string().replacen(":\n", ": ", 1);
+    std::panic::set_hook(Box::new(move |panic| host::log(Severity::Error, &told(panic))));
 
     let plugin = configured::<P>(setup)?;
     let registration = plugin.registration();

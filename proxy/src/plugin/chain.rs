@@ -413,7 +413,7 @@ struct Plugin {
     spare: Arc<Spare>,
     pace: Pace,
     metrics: PluginMetrics,
-    /// When its failures were last logged, in milliseconds since the process began.
+    /// When a failure or a rejection was last logged, in milliseconds since the process began.
     complained_at_ms: AtomicU64,
 }
 
@@ -617,6 +617,9 @@ impl Plugin {
             }
             Ok(Called::Rejected(text)) => {
                 self.metrics.called("rejected", took);
+                if self.may_complain() {
+                    events::plugin_rejected(&parts.tenant, &self.name, &text);
+                }
                 return Err(Failure::Rejected { plugin: self.name.clone(), text });
             }
             Err(Stopped::Interrupted) => {
@@ -638,7 +641,9 @@ impl Plugin {
                 let is_whole = !matches!(stopped, Stopped::Broken);
                 let cause = self.cause(stopped);
                 self.metrics.failed(cause.kind.name());
-                self.complain(&parts.tenant, &cause);
+                if self.may_complain() {
+                    events::plugin_failed(&parts.tenant, &self.name, cause.kind.name(), &cause.text);
+                }
                 if !is_whole || self.on_failure == OnFailure::Reject {
                     self.metrics.called("failed", took);
                     return Err(Failure::Failed { plugin: self.name.clone(), cause });
@@ -746,14 +751,13 @@ impl Plugin {
         }
     }
 
-    /// Logs a failure, one a second: each is counted, and each request says which plugin failed.
-    fn complain(&self, tenant: &str, cause: &Cause) {
+    /// Whether a failure or a rejection is logged: one a second, since each is counted, and each request says
+    /// which plugin it was.
+    fn may_complain(&self) -> bool {
         let now_ms = now_ms() + 1;
         let last_ms = self.complained_at_ms.load(Relaxed);
         let is_due = last_ms == 0 || now_ms >= last_ms + 1_000;
-        if is_due && self.complained_at_ms.compare_exchange(last_ms, now_ms, Relaxed, Relaxed).is_ok() {
-            events::plugin_failed(tenant, &self.name, cause.kind.name(), &cause.text);
-        }
+        is_due && self.complained_at_ms.compare_exchange(last_ms, now_ms, Relaxed, Relaxed).is_ok()
     }
 }
 

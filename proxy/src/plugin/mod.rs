@@ -225,7 +225,8 @@ impl Default for Limits {
 pub struct Settings {
     /// The folder for compiled components; without one, each start compiles.
     pub cache: Option<PathBuf>,
-    /// Threads for calls that are large or slow. At least two, so that one tenant cannot hold all.
+    /// Threads for calls that are large or slow. At least two, so that one tenant cannot hold all; alone it
+    /// may have half of them.
     pub threads: usize,
     /// How many calls of a tenant may wait for these threads. Beyond, they are refused.
     pub queue: usize,
@@ -235,11 +236,11 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// No cache; as many threads as cores; 64 waiting calls a tenant, as many as it may have requests
+    /// No cache; twice as many threads as cores, so that one tenant may use them all; 64 waiting calls a tenant, as many as it may have requests
     /// by default; 1 000 instances.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { cache: None, threads: cores.max(2), queue: 64, instances: 1_000 }
+        Self { cache: None, threads: (2 * cores).max(4), queue: 64, instances: 1_000 }
     }
 }
 
@@ -350,6 +351,10 @@ pub enum CompileError {
     },
 }
 
+fn version(named: &str) -> String {
+    if named.is_empty() { "no version".to_owned() } else { format!("version {named}") }
+}
+
 /// Why a component cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadProblem {
@@ -373,8 +378,9 @@ pub enum LoadProblem {
     NoContract,
     /// It was made for another version of the contract.
     #[error(
-        "was built for version {found} of the contract `tollgate:plugin`, and this Tollgate speaks {}: \
+        "was built for {} of the contract `tollgate:plugin`, and this Tollgate speaks {}: \
          build it against wit/v{} of this release, or use the Tollgate that it was built for",
+        version(.found),
         CONTRACT_VERSION,
         CONTRACT
     )]

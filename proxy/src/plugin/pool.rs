@@ -1,7 +1,8 @@
 //! Threads for calls that would hold up others: those that are large, and those of plugins that are slow.
 //!
-//! Each tenant has a queue of its own, and the queues have their turn one after the other. A tenant never
-//! has all threads, so that whatever its plugins do, those of the others run. The threads have the
+//! Each tenant has a queue of its own, and the queues have their turn one after the other. A tenant gets
+//! another thread only while more are idle than it has already: alone it has half of them, and whatever its
+//! plugins do, those of the next find a thread, and of the one after that. The threads have the
 //! priority of those that serve: their time limits go by the clock, and a call that waited for the
 //! processor would be blamed for it.
 
@@ -20,8 +21,6 @@ pub(super) struct Pool(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     work_waiting: Condvar,
-    /// Threads that one tenant may have at once.
-    running_max: usize,
     /// Calls of a tenant that may wait.
     waiting_max: usize,
 }
@@ -31,6 +30,8 @@ struct State {
     tenants: HashMap<Arc<str>, Tenant>,
     /// Those of whom something waits, the one first whose turn it is.
     turns: VecDeque<Arc<str>>,
+    /// Threads that do nothing.
+    idle: usize,
     /// The number that the next work gets.
     next: u64,
     has_ended: bool,
@@ -69,9 +70,8 @@ impl Pool {
     pub(super) fn start(threads: usize, waiting_max: usize) -> io::Result<Self> {
         let threads = threads.max(2);
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State { idle: threads, ..State::default() }),
             work_waiting: Condvar::new(),
-            running_max: threads - 1,
             waiting_max,
         });
         let pool = Self(shared);
@@ -120,6 +120,7 @@ impl Shared {
             // What waits for an answer sees that none comes.
             let _panicked = catch_unwind(AssertUnwindSafe(work));
             let mut state = self.state.lock();
+            state.idle += 1;
             if let Some(queue) = state.tenants.get_mut(&tenant) {
                 queue.running -= 1;
                 if queue.running == 0 && queue.waiting.is_empty() {
@@ -133,7 +134,10 @@ impl Shared {
     fn next(&self) -> Option<(Arc<str>, Work)> {
         let mut state = self.state.lock();
         loop {
-            if let Some(next) = state.take(self.running_max) {
+            if let Some(next) = state.take() {
+                if !state.turns.is_empty() {
+                    self.work_waiting.notify_one(); // with one call less of a tenant, another of its may begin
+                }
                 return Some(next);
             }
             if state.has_ended && state.turns.is_empty() {
@@ -158,13 +162,14 @@ impl State {
         Some(work)
     }
 
-    fn take(&mut self, running_max: usize) -> Option<(Arc<str>, Work)> {
+    fn take(&mut self) -> Option<(Arc<str>, Work)> {
         for _ in 0..self.turns.len() {
             let tenant = self.turns.pop_front()?;
             let Some(queue) = self.tenants.get_mut(&tenant) else { continue };
-            let work = if queue.running < running_max { queue.waiting.pop_front() } else { None };
+            let work = if queue.running < self.idle { queue.waiting.pop_front() } else { None };
             if work.is_some() {
                 queue.running += 1;
+                self.idle -= 1;
             }
             if !queue.waiting.is_empty() {
                 self.turns.push_back(tenant.clone());
@@ -224,6 +229,33 @@ mod tests {
         drop(hold);
         for n in 0..10 {
             assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), format!("loud {n}"));
+        }
+    }
+
+    #[test]
+    fn whatever_tenants_have_threads_there_is_one_for_the_next() {
+        let pool = Pool::start(8, 100).unwrap();
+        let (hold, held) = mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let (said, heard) = mpsc::channel();
+        let mut tickets = Vec::new();
+        for (tenant, threads) in [("a", 4), ("b", 2), ("c", 1), ("d", 1)] {
+            for _ in 0..10 {
+                let (held, said) = (held.clone(), said.clone());
+                let work = move || {
+                    said.send(tenant).unwrap();
+                    let _ended = held.lock().recv();
+                };
+                tickets.push(pool.submit(&tenant.into(), work).unwrap());
+            }
+            for _ in 0..threads {
+                assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), tenant);
+            }
+        }
+        assert!(heard.try_recv().is_err(), "all threads are at work");
+        drop(hold);
+        for _then_the_others in 0..32 {
+            heard.recv_timeout(PATIENCE).unwrap();
         }
     }
 

@@ -198,14 +198,17 @@ fn resident_bytes() -> u64 {
 async fn an_endless_loop_ends() {
     let cause = fails_with(endless("loop")).await;
     assert_eq!(cause.kind, FailureKind::Time);
-    assert_eq!(cause.text, "it took longer than the 200 ms that it had");
+    assert_eq!(cause.text, "it took longer than the 200 ms that it had (limits.time)");
 }
 
 #[test]
 fn an_endless_loop_in_configure_ends() {
     let limits = Limits { time: Duration::from_millis(20), ..Limits::default() };
     let text = does_not_start_with(Config { limits, ..plugin("loop in configure") });
-    assert_eq!(text, "plugin `odd`: does not start: it took longer than the 200 ms that it had");
+    assert_eq!(
+        text,
+        "plugin `odd`: does not start: it took longer than the 200 ms that it had (limits.time)"
+    );
 }
 
 #[tokio::test]
@@ -214,7 +217,11 @@ async fn a_flood_of_memory_ends() {
     let config = Config { limits, ..plugin("flood") };
     let cause = fails_with(config.clone()).await;
     assert_eq!(cause.kind, FailureKind::Memory);
-    assert!(cause.text.starts_with("it wanted more than 32768 KiB of memory"), "{}", cause.text);
+    assert!(
+        cause.text.starts_with("it wanted more than 32768 KiB of memory (limits.memory)"),
+        "{}",
+        cause.text
+    );
 
     let scene = Scene::new(config);
     let before = resident_bytes();
@@ -295,7 +302,7 @@ async fn a_flood_of_tables_ends() {
     }
     let Err(Failure::Failed { cause, .. }) = scene.run(logs(2)).await else { panic!("it should fail") };
     assert_eq!(cause.kind, FailureKind::Memory);
-    assert_eq!(cause.text, "it wanted tables of more than 20000 elements");
+    assert_eq!(cause.text, "it wanted tables of more than 20000 elements (limits.table_elements)");
     scene.run(logs(2)).await.expect("the next request is served by another instance");
     scene.is_well().await;
 }
@@ -335,6 +342,12 @@ fn what_is_no_plugin_says_what_it_is() {
         &patched("@0.1.0", "@0.7.0"),
         "was built for version 0.7.0 of the contract `tollgate:plugin`, and this Tollgate speaks 0.1.0: build \
          it against wit/v0.1 of this release, or use the Tollgate that it was built for",
+    );
+    let unversioned = r#"(component (instance $i) (export "tollgate:plugin/handler" (instance $i)))"#;
+    says(
+        &wat::parse_str(unversioned).unwrap(),
+        "was built for no version of the contract `tollgate:plugin`, and this Tollgate speaks 0.1.0: build it \
+         against wit/v0.1 of this release, or use the Tollgate that it was built for",
     );
     says(
         &patched("tollgate:plugin/host@0.1.0", "tollgate:plugin/hast@0.1.0"),
@@ -687,6 +700,17 @@ async fn a_failure_tells_the_last_words() {
     assert!(at("word 4").is_some() && at("word 4") < at("word 5"), "{}", cause.text);
     let last = &cause.text[at("word 6").unwrap()..];
     assert!(last.len() < 400 && last.contains("panicked at"), "{}", cause.text);
+}
+
+#[tokio::test]
+async fn what_it_complained_of_is_told_with_the_failure_of_that_call() {
+    let limits = Limits { log_lines: 1, ..Limits::default() };
+    let scene = Scene::new(Config { limits, ..plugin("complain, and end on the second call") });
+    scene.run(logs(2)).await.expect("it only complains");
+    let Err(Failure::Failed { cause, .. }) = scene.run(logs(2)).await else { panic!("it should fail") };
+    assert!(cause.text.ends_with(": this goes wrong and that was call 2"), "{}", cause.text);
+    assert!(!cause.text.contains("call 1"), "that one is over: {}", cause.text);
+    assert!(!cause.text.contains("backtrace"), "numbers of functions help nobody: {}", cause.text);
 }
 
 /// The records of a request in protobuf: what they say, and whether they are marked.

@@ -107,9 +107,20 @@ pub fn plugin_said(tenant: &str, plugin: &str, level: tracing::Level, line: &str
 /// |---|---|
 /// | `tenant`, `plugin` | their names in the configuration |
 /// | `kind` | `trap`, `time`, `memory`, `limit`, `error`, as in the metric |
-/// | `cause` | what happened, with the plugin's last words on stderr, if it had any |
+/// | `cause` | what happened, with the plugin's last words: what it logged as an error or wrote to stderr in that call |
 pub fn plugin_failed(tenant: &str, plugin: &str, kind: &'static str, cause: &str) {
     tracing::warn!(target: "tollgate::plugin", tenant, plugin, kind, cause, "plugin failed");
+}
+
+/// A plugin refuses a batch: its sender is told so, and not to try again. At most one line a second for each
+/// plugin of a tenant; each is counted.
+///
+/// | field | |
+/// |---|---|
+/// | `tenant`, `plugin` | their names in the configuration |
+/// | `text` | why, in the plugin's words |
+pub fn plugin_rejected(tenant: &str, plugin: &str, text: &str) {
+    tracing::info!(target: "tollgate::plugin", tenant, plugin, text, "plugin rejected a batch");
 }
 
 /// Compiled plugins cannot be kept or read: starts take longer.

@@ -151,7 +151,10 @@ impl host::Host for State {
             host::Severity::Warn => tracing::Level::WARN,
             host::Severity::Error => tracing::Level::ERROR,
         };
-        self.said.log(level, message.as_bytes());
+        match severity {
+            host::Severity::Error => self.said.complain(level, message.as_bytes()),
+            _ => self.said.log(level, message.as_bytes()),
+        }
         Ok(())
     }
 

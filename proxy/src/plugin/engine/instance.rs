@@ -173,7 +173,9 @@ fn in_turn<T>(
     state.phase = phase;
     state.until = until;
     state.beat();
-    state.usage.forgive(); // what was denied in an earlier call is not why this one ends
+    // What was denied or complained of in an earlier call is not why this one ends.
+    state.usage.forgive();
+    state.said.forgive();
     store.set_epoch_deadline(until.ticks());
     // No function of the host panics, whatever the guest passes. Should one do so for a mistake of ours, it
     // costs this call: the batch may be half changed, and the instance is done with.
@@ -187,7 +189,6 @@ fn in_turn<T>(
         Ok(Err(error)) => Err(state.stopped(&error)),
         Err(_panic) => Err(Stopped::Broken),
     };
-    state.streams.forget();
     // Of a batch it is not known yet whether this is what became of it: see `Instance::speak`.
     if phase != Phase::Process {
         state.speak(!matches!(result, Err(Stopped::Interrupted)));

@@ -197,7 +197,10 @@ impl State {
             (Some(Stop::Malformed(malformed)), _) => return Stopped::Malformed(malformed.to_string()),
             (Some(Stop::Time), _) => {
                 let millis = self.until.given().as_millis();
-                Cause::new(FailureKind::Time, format!("it took longer than the {millis} ms that it had"))
+                Cause::new(
+                    FailureKind::Time,
+                    format!("it took longer than the {millis} ms that it had (limits.time)"),
+                )
             }
             (Some(Stop::Bytes), _) => Cause::too_many_bytes(limits.edit_bytes),
             (Some(stop), _) => Cause::new(FailureKind::Trap, stop.to_string()),
@@ -205,28 +208,34 @@ impl State {
             (None, trap) => match self.usage.denied {
                 Some(Denied::Memory) => {
                     let most = limits.memory >> 10;
-                    Cause::new(FailureKind::Memory, format!("it wanted more than {most} KiB of memory"))
+                    Cause::new(
+                        FailureKind::Memory,
+                        format!("it wanted more than {most} KiB of memory (limits.memory)"),
+                    )
                 }
                 Some(Denied::Table) => {
                     let most = limits.table_elements;
-                    Cause::new(FailureKind::Memory, format!("it wanted tables of more than {most} elements"))
+                    Cause::new(
+                        FailureKind::Memory,
+                        format!("it wanted tables of more than {most} elements (limits.table_elements)"),
+                    )
                 }
                 None => match trap {
                     Some(trap) => Cause::new(FailureKind::Trap, trap.to_string()),
                     None => {
-                        let text =
-                            error.chain().map(|error| error.to_string()).collect::<Vec<_>>().join(": ");
-                        if text.contains(HANDED_OVER) {
+                        // What is around the innermost one says where in the guest, by numbers.
+                        let why = error.root_cause().to_string();
+                        if why.contains(HANDED_OVER) {
                             let text = "it handed over more at once than it may write (limits.edit_bytes)";
                             Cause::new(FailureKind::Limit, text)
                         } else {
-                            Cause::new(FailureKind::Trap, self.role.words(&text))
+                            Cause::new(FailureKind::Trap, self.role.words(&why))
                         }
                     }
                 },
             },
         };
-        let words = self.streams.last_words();
+        let words = self.said.last_words();
         let text = if words.is_empty() { cause.text } else { format!("{}: {words}", cause.text) };
         Stopped::Failed(Cause { text, ..cause })
     }
@@ -416,10 +425,17 @@ pub(super) struct Said {
     counters_max: usize,
     lines_left_out: u64,
     counts: Vec<(String, u64)>,
+    /// The last lines that may say why it failed.
+    last_words: Vec<String>,
 }
 
 /// A longer line is cut.
 pub(super) const LINE_CHARACTERS_MAX: usize = 1024;
+/// A panic of Rust says where and what, in two lines. A traceback of Python ends with what, and has where in
+/// the lines before.
+const LAST_WORDS_MAX: usize = 5;
+/// A longer one of them is cut.
+const LAST_WORDS_CHARACTERS_MAX: usize = 200;
 
 impl Said {
     fn new(limits: &Limits, secrets: Secrets) -> Self {
@@ -432,6 +448,7 @@ impl Said {
             counters_max: limits.counters as usize,
             lines_left_out: 0,
             counts: Vec::new(),
+            last_words: Vec::new(),
         }
     }
 
@@ -451,8 +468,27 @@ impl Said {
         self.lines.push((level, line));
     }
 
+    /// The same with a line that may say why the call is about to fail: then it is told with the failure.
+    pub(super) fn complain(&mut self, level: tracing::Level, line: &[u8]) {
+        self.log(level, line);
+        if self.last_words.len() == LAST_WORDS_MAX {
+            self.last_words.remove(0);
+        }
+        self.last_words.push(self.printable(line.trim_ascii(), LAST_WORDS_CHARACTERS_MAX));
+    }
+
+    /// A call begins: what was complained of before has nothing to do with it.
+    pub(super) fn forgive(&mut self) {
+        self.last_words.clear();
+    }
+
+    /// What was complained of in the call that ends.
+    fn last_words(&mut self) -> String {
+        std::mem::take(&mut self.last_words).join(" ")
+    }
+
     /// What it says, as anybody may read it.
-    pub(super) fn printable(&self, words: &[u8], characters_max: usize) -> String {
+    fn printable(&self, words: &[u8], characters_max: usize) -> String {
         self.secrets.printable(words, characters_max)
     }
 

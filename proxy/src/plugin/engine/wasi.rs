@@ -271,17 +271,10 @@ fn write(store: &mut StoreContextMut<'_, State>, params: &[Val]) -> wasmtime::Re
 pub(super) struct Streams {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// The last lines of stderr in a call.
-    last_words: Vec<String>,
 }
 
 /// What of a line is kept until its end comes: four bytes a character at the most.
 const LINE_BYTES_MAX: usize = 4 * LINE_CHARACTERS_MAX;
-/// A panic of Rust says where and what, in two lines. A traceback of Python ends with what, and has where in
-/// the lines before.
-const LAST_WORDS_MAX: usize = 5;
-/// A longer one of them is cut.
-const WORDS_CHARACTERS_MAX: usize = 200;
 
 impl Streams {
     fn write(&mut self, stream: u32, bytes: impl Iterator<Item = u8>, said: &mut Said) {
@@ -306,26 +299,13 @@ impl Streams {
         if stream != STDERR {
             return said.log(tracing::Level::INFO, &line);
         }
-        said.log(tracing::Level::WARN, &line);
-        if self.last_words.len() == LAST_WORDS_MAX {
-            self.last_words.remove(0);
-        }
-        self.last_words.push(said.printable(line.trim_ascii(), WORDS_CHARACTERS_MAX));
+        said.complain(tracing::Level::WARN, &line);
     }
 
-    /// Ends the lines that were begun in a call, and forgets what was said in it.
+    /// Ends the lines that were begun in a call.
     pub(super) fn flush(&mut self, said: &mut Said) {
         for stream in [STDOUT, STDERR] {
             self.end_line(stream, said);
         }
-    }
-
-    pub(super) fn forget(&mut self) {
-        self.last_words.clear();
-    }
-
-    /// What was last said on stderr in this call.
-    pub(super) fn last_words(&self) -> String {
-        self.last_words.join(" ")
     }
 }

@@ -143,6 +143,13 @@ impl Guest for Misbehave {
                 (1..=6).for_each(|n| eprintln!("word {n}{}", " and more".repeat(1_000 * (n / 6))));
                 panic!("after all that, on purpose");
             }
+            "complain, and end on the second call" => {
+                host::log(host::Severity::Error, "this goes wrong");
+                host::log(host::Severity::Error, &format!("and that was call {call}"));
+                if call == 2 {
+                    core::arch::wasm32::unreachable();
+                }
+            }
             "change half and fail" => {
                 batch::set(&records("half"), &Value::Text("done".into()), &Rows::Only(vec![0]))?;
                 return Err(Error::Failed("half of it, on purpose".into()));
