@@ -4,7 +4,10 @@
 //! and metrics. A test compares every row with the descriptors that the opentelemetry-proto crate
 //! carries. Profiles are still in development: they are carried, never looked into.
 
-use super::Signal;
+use super::{
+    Signal,
+    wire::{Malformed, Part, WIRE_LEN},
+};
 
 /// A message and its fields, in the order of the `.proto` file, in which most encoders write them.
 pub(super) struct Message {
@@ -181,6 +184,22 @@ impl Kind {
             | Kind::Uint64
             | Kind::Enum(_) => WireType::Varint,
         }
+    }
+}
+
+impl Field {
+    /// Checks that a field stands as one of its kind does: what stands otherwise nobody can read, and it may
+    /// hold anything.
+    ///
+    /// # Errors
+    /// Where it does not.
+    #[inline]
+    pub(super) fn check(&self, field: &Part) -> Result<(), Malformed> {
+        let is_packed = self.label == Label::Repeated && field.wire_type == WIRE_LEN;
+        if field.wire_type == self.kind.wire_type() as u64 || is_packed {
+            return Ok(());
+        }
+        Err(Malformed::at("a field of another type", field.whole.start))
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     schema::{Kind, Message},
-    wire::{Fields, WIRE_LEN, put_bytes},
+    wire::{Fields, put_bytes},
 };
 
 /// Whether everything in a request can be read, down to the last value.
@@ -23,7 +23,8 @@ pub(super) fn check(message: &'static Message, content: &[u8], depth: usize) -> 
         let field = field?;
         let Some(place) = message.by_number(u64::from(field.number), expected) else { continue };
         expected = place;
-        if let (Kind::Message(below), WIRE_LEN) = (message.fields[place].kind, field.wire_type) {
+        message.fields[place].check(&field)?;
+        if let Kind::Message(below) = message.fields[place].kind {
             check(below, &content[field.content], depth + 1)?;
         }
     }
@@ -54,7 +55,8 @@ pub(super) fn without_unknown_fields(
             continue;
         };
         expected = place;
-        if let (Kind::Message(below), WIRE_LEN) = (message.fields[place].kind, field.wire_type)
+        message.fields[place].check(&field)?;
+        if let Kind::Message(below) = message.fields[place].kind
             && let Some(value) =
                 without_unknown_fields(below, &content[field.content], &[], count, depth + 1)?
         {

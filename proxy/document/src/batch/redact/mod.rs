@@ -209,6 +209,7 @@ impl<'r> Redactor<'r> {
             let Some(place) = message.by_number(u64::from(field.number), expected) else { continue };
             expected = place;
             let known = &message.fields[place];
+            known.check(&field)?;
             let value = &content[field.content];
             // What was an integer is one no more.
             let (number, done) = match (known.kind, field.wire_type) {

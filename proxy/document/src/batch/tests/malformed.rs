@@ -103,6 +103,33 @@ fn nested(depth: usize, keys: bool) -> Vec<u8> {
     any
 }
 
+/// Text under the number of a field that holds none: some receivers refuse such a message, others keep it.
+#[test]
+fn a_secret_in_a_field_of_another_type_does_not_pass() {
+    let mut in_severity = Vec::new();
+    put_bytes(&mut in_severity, 2, b"SECRET");
+    let mut in_boolean = Vec::new();
+    put_bytes(&mut in_boolean, 2, b"SECRET");
+    let mut pair = b"\x0a\x01k".to_vec();
+    put_bytes(&mut pair, 2, &in_boolean);
+    let mut in_attribute = Vec::new();
+    put_bytes(&mut in_attribute, 6, &pair);
+    let selection = Selection { places: Places::ALL, only_keys: None, except_keys: None };
+    for record in [in_severity, in_attribute] {
+        let mut batch = parsed(Signal::Logs, &of_record(&record)).unwrap();
+        let looks: [fn(&mut Batch, &Selection) -> Edited; 2] = [
+            |batch, selection| batch.redact(&secret(), selection).map(drop),
+            |batch, _| batch.remove_unknown_fields().map(drop),
+        ];
+        for look in looks {
+            batch.begin(limits());
+            let Err(EditError::Malformed(why)) = look(&mut batch, &selection) else { panic!("it passed") };
+            assert!(why.to_string().contains("another type"), "{why}");
+            batch.undo();
+        }
+    }
+}
+
 #[test]
 fn ten_thousand_levels_do_not_exhaust_the_stack() {
     for keys in [false, true] {
