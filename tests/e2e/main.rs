@@ -15,6 +15,7 @@ mod comparison;
 mod curl;
 mod differential;
 mod examples;
+mod failures;
 mod grpc;
 mod h2spec;
 mod headers;

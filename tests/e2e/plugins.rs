@@ -80,7 +80,7 @@ endpoint = "http://{}"
 }
 
 /// A listener and a tenant; more lines of the tenant's table may follow.
-const DOOR: &str = r#"
+pub const DOOR: &str = r#"
 [listener.door]
 bind = "127.0.0.1:0"
 
@@ -90,7 +90,7 @@ upstream = "own"
 "#;
 
 /// A door whose tenant has one plugin.
-fn with_plugin(upstream: &Upstream, of_upstream: &str, plugin: &str) -> String {
+pub fn with_plugin(upstream: &Upstream, of_upstream: &str, plugin: &str) -> String {
     format!(
         "plugin_cache = false\n{DOOR}plugins = [\"own\"]\n\n[plugin.own]\n{plugin}\n\n\
          [upstream.own]\nendpoint = \"http://{}\"\n{of_upstream}\n",
@@ -99,7 +99,7 @@ fn with_plugin(upstream: &Upstream, of_upstream: &str, plugin: &str) -> String {
 }
 
 /// A batch of records, each with a body and where it goes.
-fn logs(records: &[(&str, &str)]) -> Vec<u8> {
+pub fn logs(records: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| Some(AnyValue { value: Some(Any::StringValue(text.to_owned())) });
     let attribute = |to: &str| KeyValue { key: "to".to_owned(), value: text(to), ..KeyValue::default() };
     let record = |(body, to): &(&str, &str)| LogRecord {
@@ -114,7 +114,7 @@ fn logs(records: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// The bodies of what arrived last, sorted; none, where nothing did.
-fn arrived(upstream: &Upstream) -> Vec<String> {
+pub fn arrived(upstream: &Upstream) -> Vec<String> {
     upstream.seen().last().map(|seen| bodies(&seen.body)).unwrap_or_default()
 }
 

@@ -3,7 +3,7 @@
 
 use super::{State, TenantConfig};
 use crate::{
-    plugin::{BuildError, BuildProblem, Chain, Host},
+    plugin::{BuildError, BuildProblem, Cause, Chain, Config, FailureKind, Host},
     telemetry::Metrics,
 };
 use std::{collections::HashMap, sync::Arc};
@@ -32,13 +32,34 @@ impl Plugins {
     /// wait for this thread.
     pub fn build(host: &Host, tenants: &[TenantConfig], metrics: &Metrics) -> Self {
         let mut plugins = Self::default();
+        // A start may take seconds before it is given up, and everybody waits for it: once is enough.
+        let mut given_up: Vec<(&Config, Cause)> = Vec::new();
         for tenant in tenants.iter().filter(|tenant| !tenant.plugins.is_empty()) {
-            let routes: Vec<&str> = tenant.routes.iter().map(|(alias, _)| &**alias).collect();
-            let chain = match Chain::build(host, &tenant.name, &tenant.plugins, &routes, metrics) {
+            let known = tenant.plugins.iter().find_map(|config| {
+                let (_, cause) = given_up.iter().find(|(other, _)| other.is_same_as(config))?;
+                let problem = BuildProblem::Start(cause.clone());
+                Some(vec![BuildError { plugin: config.name.clone(), problem }])
+            });
+            let built = match known {
+                Some(mistakes) => Err(mistakes),
+                None => {
+                    let routes: Vec<&str> = tenant.routes.iter().map(|(alias, _)| &**alias).collect();
+                    Chain::build(host, &tenant.name, &tenant.plugins, &routes, metrics)
+                }
+            };
+            let chain = match built {
                 Ok(chain) => TenantPlugins::Ready(chain),
                 Err(mistakes) => {
-                    let mistakes = mistakes.into_iter().map(|mistake| (tenant.name.clone(), mistake));
-                    plugins.mistakes.extend(mistakes);
+                    for mistake in mistakes {
+                        if let BuildProblem::Start(cause) = &mistake.problem
+                            && cause.kind == FailureKind::Time
+                            && let Some(config) =
+                                tenant.plugins.iter().find(|config| config.name == mistake.plugin)
+                        {
+                            given_up.push((config, cause.clone()));
+                        }
+                        plugins.mistakes.push((tenant.name.clone(), mistake));
+                    }
                     TenantPlugins::Missing
                 }
             };

@@ -64,6 +64,13 @@ pub struct Config {
     pub limits: Limits,
 }
 
+impl Config {
+    /// Whether another has the same to do.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.component == other.component && self.config == other.config && self.limits == other.limits
+    }
+}
+
 impl fmt::Debug for Config {
     /// Never shows the plugin's own configuration, which may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,8 @@
 
 #![cfg(feature = "wasm")]
 
+#[path = "../../../tests/guests/built.rs"]
+mod guests;
 mod languages;
 mod properties;
 
@@ -13,6 +15,7 @@ use crate::{
     telemetry::Metrics,
 };
 use document::Batch;
+use guests::MISBEHAVING;
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
     common::v1::{AnyValue, any_value},
@@ -31,21 +34,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::JoinHandle;
-
-/// The guest that misbehaves, built once for all tests and kept with what else the tests build.
-static GUEST: LazyLock<PathBuf> = LazyLock::new(|| {
-    let house = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target = house.join("target/guests");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--locked", "--quiet", "--target", "wasm32-wasip2"]);
-    cargo.current_dir(house.join("tests/guests/misbehave")).env("CARGO_TARGET_DIR", &target);
-    for outer in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
-        cargo.env_remove(outer);
-    }
-    let output = cargo.output().expect("cargo");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    target.join("wasm32-wasip2/release/misbehave.wasm")
-});
 
 static HOST: LazyLock<Host> = LazyLock::new(|| {
     Host::new(&Settings { threads: 3, queue: 4, instances: 100, ..Settings::default() }).unwrap()
@@ -86,7 +74,7 @@ fn logs(records: usize) -> Batch {
 fn plugin(action: &str) -> Config {
     Config {
         name: "odd".into(),
-        component: Source::File(GUEST.clone()),
+        component: Source::File(MISBEHAVING.clone()),
         config: json!({ "do": action }),
         secrets: Secrets::default(),
         on_failure: None,
@@ -265,7 +253,7 @@ fn from_text(parts: &str) -> PathBuf {
 fn kept(component: &[u8]) -> PathBuf {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, component);
     let name: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    let folder = GUEST.parent().unwrap().join("odd");
+    let folder = MISBEHAVING.parent().unwrap().join("odd");
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join(format!("{name}.wasm"));
     let draft = folder.join(format!("{name}.{:?}", std::thread::current().id()));
@@ -277,7 +265,7 @@ fn kept(component: &[u8]) -> PathBuf {
 /// The guest with these bytes of it replaced by as many others.
 fn patched(from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
-    let mut component = fs::read(&*GUEST).unwrap();
+    let mut component = fs::read(&*MISBEHAVING).unwrap();
     let places = memchr::memmem::find_iter(&component, from).collect::<Vec<_>>();
     assert!(!places.is_empty(), "the guest names {from}");
     for place in places {
@@ -373,7 +361,7 @@ fn the_plugins_that_come_with_the_program_are_good() {
 
 #[test]
 fn what_is_broken_or_asks_for_another_function_is_not_compiled() {
-    let whole = fs::read(&*GUEST).unwrap();
+    let whole = fs::read(&*MISBEHAVING).unwrap();
     for length in [9, 100, whole.len() / 2, whole.len() - 1] {
         let problem = HOST.load(&Source::File(kept(&whole[..length]))).expect_err("it is not loaded");
         assert!(!problem.to_string().is_empty());
@@ -385,7 +373,7 @@ fn what_is_broken_or_asks_for_another_function_is_not_compiled() {
 
 #[test]
 fn the_outside_of_a_component_is_read() {
-    let inspection = inspect(&fs::read(&*GUEST).unwrap()).unwrap();
+    let inspection = inspect(&fs::read(&*MISBEHAVING).unwrap()).unwrap();
     assert_eq!(inspection.contract.as_deref(), Some(CONTRACT_VERSION));
     assert!(inspection.imports.contains(&"tollgate:plugin/batch@0.1.0".to_owned()));
     assert_eq!(inspection.exports, ["tollgate:plugin/handler@0.1.0"]);
@@ -984,7 +972,7 @@ fn a_start_from_the_cache_does_not_compile() {
     let start = || {
         let host = Host::new(&settings).unwrap();
         let begun = Instant::now();
-        host.load(&Source::File(GUEST.clone())).unwrap();
+        host.load(&Source::File(MISBEHAVING.clone())).unwrap();
         begun.elapsed()
     };
     let compiled = start();

@@ -61,6 +61,10 @@ impl Guest for Misbehave {
         };
         match action.as_str() {
             "loop in configure" => spin(),
+            "say so and loop in configure" => {
+                host::log(host::Severity::Info, "it begins");
+                spin();
+            }
             "flood in configure" => flood(),
             "panic in configure" => panic!("not like this"),
             "look at the batch in configure" => drop(batch::count(Level::Record)),
