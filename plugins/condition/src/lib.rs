@@ -238,6 +238,7 @@ impl TryFrom<Table> for When {
     type Error = String;
 
     fn try_from(mut table: Table) -> std::result::Result<When, String> {
+        table.check_lists()?;
         let mut conditions = Vec::new();
         if let Some(signals) = table.signal.take() {
             conditions.push(When::Signal(match signals {
@@ -279,6 +280,19 @@ impl When {
 }
 
 impl Table {
+    /// One of nothing holds for no row: whoever writes it means something else.
+    fn check_lists(&self) -> std::result::Result<(), String> {
+        let empty_lists = [
+            ("signal", matches!(&self.signal, Some(Signals::Several(signals)) if signals.is_empty())),
+            ("one_of", self.one_of.as_ref().is_some_and(Vec::is_empty)),
+            ("any", self.any.as_ref().is_some_and(Vec::is_empty)),
+        ];
+        match empty_lists.iter().find(|(_, is_empty)| *is_empty) {
+            Some((key, _)) => Err(format!("`{key}` is an empty list: it would hold for no row")),
+            None => Ok(()),
+        }
+    }
+
     /// One cell, and a condition for each of its tests.
     fn cell(&mut self) -> std::result::Result<Vec<When>, String> {
         let mut places = Vec::new();

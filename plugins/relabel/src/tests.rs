@@ -214,7 +214,6 @@ fn chooses_rows_by_conditions() {
     for (when, expected) in [
         (r#"{ attribute = "level", equals = "error" }"#, [no, yes, no]),
         (r#"{ attribute = "level", one_of = ["error", "info"] }"#, [yes, yes, no]),
-        (r#"{ attribute = "level", one_of = [] }"#, [no, no, no]),
         (r#"{ attribute = "level", matches = "^e" }"#, [no, yes, no]),
         (r#"{ attribute = "user", present = true }"#, [no, no, yes]),
         (r#"{ attribute = "user", present = false }"#, [yes, yes, no]),
@@ -444,6 +443,21 @@ fn sees_only_the_signals_that_it_changes() {
     assert_eq!(signals("metric.set = { x = 1 }"), [Signal::Metrics]);
     assert_eq!(signals("remove = \"x\"").len(), 3);
     assert_eq!(signals("").len(), 0);
+}
+
+/// They would hold for no row.
+#[test]
+fn conditions_on_one_of_nothing_are_mistakes() {
+    for when in [
+        r#"{ attribute = "level", one_of = [] }"#,
+        "{ any = [] }",
+        r#"{ attribute = "level", present = true, any = [] }"#,
+        "{ signal = [] }",
+    ] {
+        mistake(&format!("[[rules]]\nwhen = {when}"), "/rules/0/when", "an empty list");
+    }
+    mistake("[[rules]]\nwhen = { not = { any = [] } }", "/rules/0/when/not", "an empty list");
+    mistake("[[rules]]\nwhen = { all = [] }", "/rules/0/when", "an empty condition");
 }
 
 #[test]
