@@ -246,6 +246,20 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
+/// The key of an attribute, written as targets are, where a field can not be meant. `instead` is what to do
+/// about a field.
+pub(crate) fn attribute_key(written: &str, instead: &str) -> Result<String, String> {
+    match written.parse() {
+        Ok(Target::Attribute(key)) => Ok(key),
+        Ok(Target::BuiltIn(_)) => Err(format!(
+            "`{written}` is a field, {instead}; an attribute of this name is written `@{written}`"
+        )),
+        Err(_) => {
+            Err(format!("an attribute whose key begins with `@` is written with one more: `@{written}`"))
+        }
+    }
+}
+
 /// The attributes that stay: keys, or a pattern of them.
 #[derive(Debug)]
 pub struct Keep(pub Pattern);
@@ -253,17 +267,41 @@ pub struct Keep(pub Pattern);
 impl<'de> Deserialize<'de> for Keep {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Keep, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a list of keys, or { pattern = … }")]
-        enum Written {
-            Keys(Vec<String>),
-            Pattern { pattern: Pattern },
+        #[serde(deny_unknown_fields)]
+        struct Full {
+            pattern: Pattern,
         }
-        match Written::deserialize(deserializer)? {
-            Written::Pattern { pattern } => Ok(Keep(pattern)),
-            Written::Keys(keys) => {
-                Pattern::exactly(keys).map(Keep).map_err(|error| D::Error::custom(error.message()))
+        #[derive(Deserialize)]
+        #[serde(try_from = "String")]
+        struct Kept(String);
+        impl TryFrom<String> for Kept {
+            type Error = String;
+
+            fn try_from(written: String) -> Result<Kept, String> {
+                attribute_key(&written, "and `keep` leaves fields as they are").map(Kept)
             }
         }
+        struct KeysOrPattern;
+        impl<'de> Visitor<'de> for KeysOrPattern {
+            type Value = Keep;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of keys, or { pattern = … }")
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Keep, S::Error> {
+                let mut keys = Vec::new();
+                while let Some(Kept(key)) = list.next_element()? {
+                    keys.push(key);
+                }
+                Pattern::exactly(keys).map(Keep).map_err(|error| S::Error::custom(error.message()))
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Keep, M::Error> {
+                Full::deserialize(MapAccessDeserializer::new(map)).map(|full| Keep(full.pattern))
+            }
+        }
+        deserializer.deserialize_any(KeysOrPattern)
     }
 }
 
@@ -274,11 +312,26 @@ pub enum Rename {
     Keys { pattern: Pattern, to: String },
 }
 
-impl Entry for Rename {
-    type Value = String;
+/// A key before or after.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub struct Renamed(String);
 
-    fn short(from: &str, to: String) -> Result<Rename, String> {
-        Ok(Rename::Key { from: from.to_owned(), to })
+impl TryFrom<String> for Renamed {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Renamed, String> {
+        let instead = "whose name stays: `copy` it in one rule and `remove` it in the next";
+        attribute_key(&written, instead).map(Renamed)
+    }
+}
+
+impl Entry for Rename {
+    type Value = Renamed;
+
+    fn short(from: &str, Renamed(to): Renamed) -> Result<Rename, String> {
+        let Renamed(from) = from.to_owned().try_into()?;
+        Ok(Rename::Key { from, to })
     }
 }
 
@@ -287,13 +340,15 @@ impl<'de> Deserialize<'de> for Rename {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Full {
-            from: Option<String>,
+            from: Option<Renamed>,
             pattern: Option<Pattern>,
-            to: String,
+            to: Renamed,
         }
         match Full::deserialize(deserializer)? {
-            Full { from: Some(from), pattern: None, to } => Ok(Rename::Key { from, to }),
-            Full { from: None, pattern: Some(pattern), to } => Ok(Rename::Keys { pattern, to }),
+            Full { from: Some(Renamed(from)), pattern: None, to: Renamed(to) } => {
+                Ok(Rename::Key { from, to })
+            }
+            Full { from: None, pattern: Some(pattern), to: Renamed(to) } => Ok(Rename::Keys { pattern, to }),
             _ => Err(D::Error::custom("either `from` or `pattern`")),
         }
     }
@@ -323,13 +378,19 @@ impl<'de> Deserialize<'de> for Copy {
             from: Option<Target>,
             level: Option<Level>,
             pattern: Option<Pattern>,
-            to: String,
+            to: Target,
         }
         match Full::deserialize(deserializer)? {
-            Full { from: Some(from), level, pattern: None, to } => {
-                Ok(Copy::Cell { from, level, to: to.parse().map_err(D::Error::custom)? })
+            Full { from: Some(from), level, pattern: None, to } => Ok(Copy::Cell { from, level, to }),
+            Full { from: None, level: None, pattern: Some(pattern), to: Target::Attribute(to) } => {
+                Ok(Copy::Keys { pattern, to })
             }
-            Full { from: None, level: None, pattern: Some(pattern), to } => Ok(Copy::Keys { pattern, to }),
+            Full { from: None, level: None, pattern: Some(_), to: Target::BuiltIn(field) } => {
+                Err(D::Error::custom(format!(
+                    "`@{field}` is a field, and a pattern copies to attributes: one of them as `from` copies to it; \
+                     an attribute of this name is written `@@{field}`"
+                )))
+            }
             _ => Err(D::Error::custom("either `from`, with or without `level`, or `pattern`")),
         }
     }

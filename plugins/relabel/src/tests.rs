@@ -220,7 +220,7 @@ fn chooses_rows_by_conditions() {
         (r#"{ attribute = "code", at_least = 500 }"#, [no, yes, no]),
         (r#"{ attribute = "code", at_least = 100, below = 500 }"#, [yes, no, no]),
         (r#"{ field = "body", matches = 'after \d+ ms' }"#, [no, yes, no]),
-        (r#"{ attribute = "@body", equals = "a" }"#, [no, no, no]),
+        (r#"{ attribute = "@@body", equals = "a" }"#, [no, no, no]),
         (r#"{ severity_at_least = "warn" }"#, [no, yes, no]),
         (r#"{ severity_below = "warn" }"#, [yes, no, no]),
         (r#"{ signal = "logs" }"#, [yes, yes, yes]),
@@ -458,6 +458,66 @@ fn conditions_on_one_of_nothing_are_mistakes() {
     }
     mistake("[[rules]]\nwhen = { not = { any = [] } }", "/rules/0/when/not", "an empty list");
     mistake("[[rules]]\nwhen = { all = [] }", "/rules/0/when", "an empty condition");
+}
+
+#[test]
+fn names_attributes_whose_keys_begin_with_an_at() {
+    let before = json!({ "@body": 1, "@@x": 2, "c": 3 });
+    for (config, after) in [
+        (r#"remove = "@@body""#, json!({ "@@x": 2, "c": 3 })),
+        (r#"keep = ["@@body", "c"]"#, json!({ "@body": 1, "c": 3 })),
+        (r#"keep = { pattern = '^@b' }"#, json!({ "@body": 1 })),
+        (r#"rename = { "@@body" = "b", "@@@x" = "@@y" }"#, json!({ "b": 1, "@y": 2, "c": 3 })),
+        (r#"rename = [{ from = "c", to = "@@c" }]"#, json!({ "@body": 1, "@@x": 2, "@c": 3 })),
+        (r#"rename = [{ pattern = '^c$', to = "@@$0" }]"#, json!({ "@body": 1, "@@x": 2, "@c": 3 })),
+        (r#"copy = { "@@body" = "@@c" }"#, json!({ "@body": 1, "@@x": 2, "c": 3, "@c": 1 })),
+        (r#"copy = [{ pattern = '^c$', to = "@@c" }]"#, json!({ "@body": 1, "@@x": 2, "c": 3, "@c": 3 })),
+        (r#"set = { "@@body" = 4 }"#, json!({ "@body": 4, "@@x": 2, "c": 3 })),
+        (
+            r#"rules = [{ when = { attribute = "@@body", equals = 1 }, remove = "c" }]"#,
+            json!({ "@body": 1, "@@x": 2 }),
+        ),
+        (
+            r#"rules = [{ when = { record = "@@@x", equals = 2 }, remove = "c" }]"#,
+            json!({ "@body": 1, "@@x": 2 }),
+        ),
+    ] {
+        assert_eq!(attributes(config, before.clone()), after, "{config}");
+    }
+    assert_eq!(
+        attributes(r#"severity = { from = "l", attribute = "@@level" }"#, json!({ "l": "warn" })),
+        json!({ "l": "warn", "@level": "warn" })
+    );
+}
+
+#[test]
+fn a_field_is_no_attribute() {
+    let copied = "`copy` it in one rule and `remove` it in the next";
+    let doubled = "an attribute of this name is written `@@body`";
+    mistake(r#"rename = { "@body" = "line" }"#, "/rename/@body", copied);
+    mistake(r#"rename = { "@body" = "line" }"#, "/rename/@body", doubled);
+    mistake(r#"rename = { line = "@body" }"#, "/rename/line", copied);
+    mistake(r#"rename = { "@timestamp" = "time" }"#, "/rename/@timestamp", "`@@timestamp`");
+    mistake(r#"rename = [{ from = "@body", to = "line" }]"#, "/rename/0/from", copied);
+    mistake(r#"rename = [{ from = "line", to = "@body" }]"#, "/rename/0/to", copied);
+    mistake(r#"rename = [{ pattern = '^l', to = "@$0" }]"#, "/rename/0/to", "`@@$0`");
+    mistake(r#"keep = ["a", "@body"]"#, "/keep/1", "`keep` leaves fields as they are");
+    mistake(r#"keep = ["a", "@body"]"#, "/keep/1", doubled);
+    mistake("keep = { pattern = '[' }", "/keep/pattern", "unclosed");
+    mistake(r#"copy = [{ pattern = '^l', to = "@body" }]"#, "/copy/0", "`from` copies to it");
+    mistake(r#"copy = [{ pattern = '^l', to = "@$0" }]"#, "/copy/0/to", "`@@$0`");
+    mistake(r#"remove = "@timestamp""#, "/remove", "`@@timestamp`");
+    mistake(r#"severity = { attribute = "@body" }"#, "/severity", doubled);
+    mistake(
+        r#"rules = [{ when = { attribute = "@body", present = true }, remove = "a" }]"#,
+        "/rules/0/when",
+        "`field = \"body\"`",
+    );
+    mistake(
+        r#"rules = [{ when = { attribute = "@timestamp", present = true }, remove = "a" }]"#,
+        "/rules/0/when/attribute",
+        "`@@timestamp`",
+    );
 }
 
 #[test]
