@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use tollgate_condition::When;
 use tollgate_plugin::{HashKey, Level, Pattern, Target, Value};
 
+use crate::field;
 use crate::json::ParseJson;
 use crate::severity::MapSeverity;
 
@@ -46,7 +47,7 @@ pub struct Edits {
     pub set: Entries<Assign>,
     pub insert: Entries<Assign>,
     pub update: Entries<Update>,
-    pub hash: Listed<Key>,
+    pub hash: Listed<Hash>,
 }
 
 const EDITS: &[&str] = &[
@@ -246,6 +247,20 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
+/// A [`Key`] of what can hold a hash.
+#[derive(Clone, Debug)]
+pub struct Hash(pub Key);
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
+        let key = Key::deserialize(deserializer)?;
+        if let Key::Target(target) = &key {
+            field::check_hash(target).map_err(D::Error::custom)?;
+        }
+        Ok(Hash(key))
+    }
+}
+
 /// The key of an attribute, written as targets are, where a field can not be meant. `instead` is what to do
 /// about a field.
 pub(crate) fn attribute_key(written: &str, instead: &str) -> Result<String, String> {
@@ -366,7 +381,14 @@ impl Entry for Copy {
     type Value = Target;
 
     fn short(from: &str, to: Target) -> Result<Copy, String> {
-        Ok(Copy::Cell { from: from.parse()?, level: None, to })
+        Copy::cell(from.parse()?, None, to)
+    }
+}
+
+impl Copy {
+    fn cell(from: Target, level: Option<Level>, to: Target) -> Result<Copy, String> {
+        field::check_copy(&from, &to)?;
+        Ok(Copy::Cell { from, level, to })
     }
 }
 
@@ -381,7 +403,9 @@ impl<'de> Deserialize<'de> for Copy {
             to: Target,
         }
         match Full::deserialize(deserializer)? {
-            Full { from: Some(from), level, pattern: None, to } => Ok(Copy::Cell { from, level, to }),
+            Full { from: Some(from), level, pattern: None, to } => {
+                Copy::cell(from, level, to).map_err(D::Error::custom)
+            }
             Full { from: None, level: None, pattern: Some(pattern), to: Target::Attribute(to) } => {
                 Ok(Copy::Keys { pattern, to })
             }
@@ -407,7 +431,14 @@ impl Entry for Assign {
     type Value = Value;
 
     fn short(key: &str, value: Value) -> Result<Assign, String> {
-        Ok(Assign { target: key.parse()?, value })
+        Assign::new(key.parse()?, value)
+    }
+}
+
+impl Assign {
+    fn new(target: Target, value: Value) -> Result<Assign, String> {
+        field::check_value(&target, &value)?;
+        Ok(Assign { target, value })
     }
 }
 
@@ -419,8 +450,8 @@ impl<'de> Deserialize<'de> for Assign {
             key: Target,
             value: Value,
         }
-        let Full { key: target, value } = Full::deserialize(deserializer)?;
-        Ok(Assign { target, value })
+        let Full { key, value } = Full::deserialize(deserializer)?;
+        Assign::new(key, value).map_err(D::Error::custom)
     }
 }
 
@@ -449,7 +480,9 @@ impl<'de> Deserialize<'de> for Update {
             value: Value,
         }
         match Full::deserialize(deserializer)? {
-            Full { key: Some(target), pattern: None, value } => Ok(Update::Cell(Assign { target, value })),
+            Full { key: Some(key), pattern: None, value } => {
+                Assign::new(key, value).map(Update::Cell).map_err(D::Error::custom)
+            }
             Full { key: None, pattern: Some(pattern), value } => Ok(Update::Keys { pattern, value }),
             _ => Err(D::Error::custom("either `key` or `pattern`")),
         }

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::plan::Plan;
 
 mod config;
+mod field;
 mod json;
 mod plan;
 mod severity;

@@ -5,7 +5,7 @@ use tollgate_plugin::{
     Batch, Capture, Column, HashKey, Level, Pattern, Result, Rows, Signal, Target, Value, count,
 };
 
-use crate::config::{Config, Copy, Edits, Key, Rename, Rule, Update};
+use crate::config::{Config, Copy, Edits, Hash, Key, Rename, Rule, Update};
 use crate::json::ParseJson;
 use crate::severity::MapSeverity;
 
@@ -157,7 +157,7 @@ impl Prepared {
                 Update::Keys { pattern, value } => this.edits.push(Edit::UpdateKeys(pattern, value)),
             }
         }
-        for key in &hash.0 {
+        for Hash(key) in &hash.0 {
             this.key(key, |column| Edit::Hash(column, hash_key), |keys| Edit::HashKeys(keys, hash_key));
         }
         this.edits

@@ -6,6 +6,8 @@ use tollgate_plugin::{Error, Signal};
 
 use crate::Relabel;
 
+mod field;
+
 /// One record and its resource through the plugin.
 #[track_caller]
 fn relabel(config: &str, resource: Json, record: Json) -> Outcome {
@@ -458,6 +460,58 @@ fn conditions_on_one_of_nothing_are_mistakes() {
     }
     mistake("[[rules]]\nwhen = { not = { any = [] } }", "/rules/0/when/not", "an empty list");
     mistake("[[rules]]\nwhen = { all = [] }", "/rules/0/when", "an empty condition");
+}
+
+#[test]
+fn fields_do_not_take_every_value() {
+    let trace_id = "a trace's id: 32 hexadecimal digits, not all zero";
+    mistake(r#"set = { "@trace_id" = "zz" }"#, "/set/@trace_id", trace_id);
+    mistake(r#"set = [{ key = "@trace_id", value = "00f067aa0ba902b7" }]"#, "/set/0", trace_id);
+    mistake(
+        r#"insert = { "@span_id" = "0000000000000000" }"#,
+        "/insert/@span_id",
+        "a span's id: 16 hexadecimal digits, not all zero",
+    );
+    mistake(r#"set = { "@severity_number" = "high" }"#, "/set/@severity_number", "an integer from 1 to 24");
+    mistake(r#"update = { "@severity_number" = 99 }"#, "/update/@severity_number", "an integer from 1 to 24");
+    mistake(r#"update = [{ key = "@kind", value = 6 }]"#, "/update/0", "an integer from 0 to 5");
+    mistake(r#"set = { "@status_code" = 3 }"#, "/set/@status_code", "an integer from 0 to 2");
+    mistake(r#"set = { "@flags" = 4294967296 }"#, "/set/@flags", "an integer from 0 to 4294967295");
+    let time = "nanoseconds since 1970, an integer not below 0";
+    mistake(r#"set = { "@time_unix_nano" = "2026-01-01T00:00:00Z" }"#, "/set/@time_unix_nano", time);
+    mistake(r#"set = { "@end_time_unix_nano" = -1 }"#, "/set/@end_time_unix_nano", time);
+    mistake(r#"set = { "@severity_text" = 1 }"#, "/set/@severity_text", "a text");
+    mistake(r#"metric.set = { "@unit" = ["By"] }"#, "/metric/set/@unit", "a text");
+    mistake(r#"exemplar.set = { "@number" = "1" }"#, "/exemplar/set/@number", "a number");
+    mistake(
+        "rules = [{ set = { \"@trace_id\" = true } }]",
+        "/rules/0/set/@trace_id",
+        "`@trace_id` holds a trace's id",
+    );
+}
+
+#[test]
+fn hashes_are_texts() {
+    mistake(r#"hash = ["a", "@trace_id"]"#, "/hash/1", "a hash is a text, and `@trace_id` holds none");
+    mistake(r#"hash = "@severity_number""#, "/hash", "`copy` it to an attribute and hash that");
+    mistake(r#"link.hash = ["@flags"]"#, "/link/hash/0", "a hash is a text");
+    let config = r#"hash = ["@body", "@severity_text"]"#;
+    let out = relabel(config, json!({}), json!({ "body": "ann", "severityText": "ann" }));
+    // printf ann | sha256sum
+    let hashed = "49915e0d7d4b402e3017d010bc1c0e83cac6c797d6c16e66340fe3268693a6a1";
+    assert_eq!(out.records()[0]["body"], hashed);
+    assert_eq!(out.records()[0]["severityText"], hashed);
+}
+
+#[test]
+fn fields_do_not_take_every_field() {
+    mistake(r#"copy = { "@trace_id" = "@span_id" }"#, "/copy/@trace_id", "a span's id");
+    mistake(r#"copy = { "@severity_number" = "@severity_text" }"#, "/copy/@severity_number", "a text");
+    mistake(
+        r#"link.copy = [{ from = "@kind", level = "record", to = "@trace_id" }]"#,
+        "/link/copy/0",
+        "`@kind` is never what `@trace_id` holds: a trace's id",
+    );
 }
 
 #[test]
