@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tollgate_condition::When;
-use tollgate_plugin::{HashKey, Level, Pattern, Target, Value};
+use tollgate_plugin::{Error, HashKey, Level, Pattern, Target, Value};
 
 use crate::field;
 use crate::json::ParseJson;
@@ -26,6 +26,8 @@ pub struct Config {
 /// What is done to some rows of a level.
 #[derive(Debug)]
 pub struct Rule {
+    /// Where it stands: a JSON pointer.
+    pub pointer: String,
     pub level: Level,
     pub when: Option<When>,
     pub edits: Edits,
@@ -85,9 +87,23 @@ impl Edits {
     }
 }
 
+impl Config {
+    /// What is found wrong when all is read, and has its place deeper than what was read last.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn check(&self) -> tollgate_plugin::Result<()> {
+        self.rules.iter().try_for_each(|rule| {
+            rule.edits.extract.placed().try_for_each(|(place, extract)| {
+                extract.check_groups().map_err(|error| error.at(format!("{}/extract{place}", rule.pointer)))
+            })
+        })
+    }
+}
+
 impl Rule {
     fn at(level: Level) -> Rule {
-        Rule { level, when: None, edits: Edits::default() }
+        Rule { pointer: String::new(), level, when: None, edits: Edits::default() }
     }
 
     /// What can only be wrong in a rule as a whole.
@@ -121,14 +137,15 @@ impl<'de> Deserialize<'de> for Config {
                 let mut hash_key = None;
                 let mut record = Rule::at(Level::Record);
                 let mut levels = Vec::new();
-                let mut rules = Vec::new();
+                let mut rules: Vec<Rule> = Vec::new();
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "hash_key" => hash_key = Some(map.next_value()?),
                         "rules" => rules = map.next_value()?,
                         "resource" | "scope" | "metric" | "event" | "link" | "exemplar" => {
                             let level = key.parse().map_err(M::Error::custom)?;
-                            levels.push(map.next_value_seed(OfLevel(level))?);
+                            let rule = map.next_value_seed(OfLevel(level))?;
+                            levels.push(Rule { pointer: format!("/{key}"), ..rule });
                         }
                         _ if record.edits.take(&key, &mut map)? => {}
                         _ => {
@@ -142,7 +159,9 @@ impl<'de> Deserialize<'de> for Config {
                 record.check().map_err(M::Error::custom)?;
                 levels.push(record);
                 levels.sort_by_key(|rule| rule.level);
-                levels.append(&mut rules);
+                let placed = rules.into_iter().enumerate();
+                levels
+                    .extend(placed.map(|(place, rule)| Rule { pointer: format!("/rules/{place}"), ..rule }));
                 Ok(Config { hash_key, rules: levels })
             }
         }
@@ -496,6 +515,7 @@ pub struct Extract {
     pub from: Target,
     pub pattern: Pattern,
     pub into: Vec<(String, Target)>,
+    expression: String,
 }
 
 impl<'de> Deserialize<'de> for Extract {
@@ -533,12 +553,31 @@ impl Extract {
             from: from.unwrap_or(tollgate_plugin::Field::Body.into()),
             pattern: expression.pattern,
             into,
+            expression: expression.written,
+        })
+    }
+
+    /// Whether the expression may have all groups. It has not more than parentheses, and names stand in it as
+    /// they are. The host, which knows, is asked only with a batch.
+    fn check_groups(&self) -> tollgate_plugin::Result<()> {
+        let most = self.expression.matches('(').count() as u64;
+        self.into.iter().try_for_each(|(group, _)| {
+            let message = match group.parse::<u64>() {
+                Ok(number) if number <= most => return Ok(()),
+                Ok(number) => format!(
+                    "the pattern has no group {number}: there are at most {most}, and 0 is the whole match"
+                ),
+                Err(_) if self.expression.contains(&format!("<{group}>")) => return Ok(()),
+                Err(_) => format!("the pattern has no group `{group}`: it would be `(?<{group}>…)`"),
+            };
+            Err(Error::config(format!("/into/{}", group.replace('~', "~0").replace('/', "~1")), message))
         })
     }
 }
 
 /// A pattern that still knows its named groups, which the host does not tell.
 struct Expression {
+    written: String,
     pattern: Pattern,
     groups: Vec<String>,
 }
@@ -546,7 +585,7 @@ struct Expression {
 impl Expression {
     fn new(expression: &str) -> Result<Expression, String> {
         let pattern = Pattern::new(expression).map_err(|error| error.message().to_owned())?;
-        Ok(Expression { pattern, groups: named_groups(expression) })
+        Ok(Expression { written: expression.to_owned(), pattern, groups: named_groups(expression) })
     }
 }
 
@@ -580,11 +619,29 @@ fn named_groups(expression: &str) -> Vec<String> {
 
 /// A list, or its only element.
 #[derive(Clone, Debug)]
-pub struct Listed<T>(pub Vec<T>);
+pub struct Listed<T> {
+    pub elements: Vec<T>,
+    /// Whether they were written as a list.
+    is_list: bool,
+}
 
 impl<T> Default for Listed<T> {
     fn default() -> Listed<T> {
-        Listed(Vec::new())
+        Listed { elements: Vec::new(), is_list: true }
+    }
+}
+
+impl<T> Listed<T> {
+    fn only(element: T) -> Listed<T> {
+        Listed { elements: vec![element], is_list: false }
+    }
+
+    /// Each with its place, as a JSON pointer from that of the list.
+    fn placed(&self) -> impl Iterator<Item = (String, &T)> {
+        self.elements.iter().enumerate().map(|(index, element)| {
+            let place = if self.is_list { format!("/{index}") } else { String::new() };
+            (place, element)
+        })
     }
 }
 
@@ -603,15 +660,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Listed<T> {
                 while let Some(element) = list.next_element()? {
                     elements.push(element);
                 }
-                Ok(Listed(elements))
+                Ok(Listed { elements, is_list: true })
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Listed<T>, E> {
-                T::deserialize(text.into_deserializer()).map(|element| Listed(vec![element]))
+                T::deserialize(text.into_deserializer()).map(Listed::only)
             }
 
             fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Listed<T>, M::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(|element| Listed(vec![element]))
+                T::deserialize(MapAccessDeserializer::new(map)).map(Listed::only)
             }
         }
         deserializer.deserialize_any(List(PhantomData))

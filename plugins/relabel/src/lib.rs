@@ -29,6 +29,7 @@ impl Plugin for Relabel {
     type Config = Config;
 
     fn configure(config: Config, _: &Setup) -> Result<Relabel> {
+        config.check()?;
         Ok(Relabel { plans: Signal::ALL.iter().map(|signal| Plan::new(&config, *signal)).collect() })
     }
 

@@ -328,6 +328,31 @@ fn leaves_invalid_ids_out_and_counts_them() {
     }
 }
 
+/// Whether an expression certainly has a group is the host's to say; that it certainly has not is known.
+#[test]
+fn groups_are_in_their_expression() {
+    mistake(
+        r#"extract = [{ pattern = 'user=(?<user>\w+)', into = { q = "x" } }]"#,
+        "/extract/0/into/q",
+        "the pattern has no group `q`: it would be `(?<q>…)`",
+    );
+    mistake(r#"extract = { pattern = '(a)', into = { q = "x" } }"#, "/extract/into/q", "no group `q`");
+    mistake(
+        r#"resource.extract = ['(?<a>a)', { pattern = '(?<a>a)', into = { a = "a", 2 = "x" } }]"#,
+        "/resource/extract/1/into/2",
+        "no group 2: there are at most 1, and 0 is the whole match",
+    );
+    mistake(
+        r#"rules = [{ set = { a = 1 } }, { extract = [{ pattern = '(?<a>a)', into = { "a/b~c" = "x" } }] }]"#,
+        "/rules/1/extract/0/into/a~1b~0c",
+        "no group `a/b~c`",
+    );
+    let taken =
+        r#"extract = [{ pattern = '(?x) ( ?P<a>\w ) ( [(] )', into = { a = "a", 0 = "b", 2 = "c" } }]"#;
+    let out = relabel(taken, json!({}), json!({ "body": "x(" }));
+    assert_eq!(out.records()[0]["attributes"], json!({ "a": "x", "b": "x(", "c": "(" }));
+}
+
 #[test]
 fn lifts_pinos_lines() {
     let config = "
