@@ -215,7 +215,10 @@ impl FromStr for Target {
     fn from_str(written: &str) -> Result<Target, String> {
         match written.strip_prefix('@') {
             Some(key) if key.starts_with('@') => Ok(Target::Attribute(key.to_owned())),
-            Some(field) => field.parse().map(Target::BuiltIn),
+            Some(field) => match field.parse() {
+                Ok(field) => Ok(Target::BuiltIn(field)),
+                Err(error) => Err(format!("{error}; an attribute of this name is written `@{written}`")),
+            },
             None => Ok(Target::Attribute(written.to_owned())),
         }
     }
@@ -275,11 +278,8 @@ mod tests {
         assert_eq!("user.id".parse(), Ok(Target::from("user.id")));
         assert_eq!("@trace_id".parse(), Ok(Target::from(Field::TraceId)));
         assert_eq!("@@timestamp".parse(), Ok(Target::from("@timestamp")));
-        assert!(
-            "@traceid"
-                .parse::<Target>()
-                .unwrap_err()
-                .starts_with("no field `traceid`; there are body, name,")
-        );
+        let error = "@traceid".parse::<Target>().unwrap_err();
+        assert!(error.starts_with("no field `traceid`; there are body, name,"), "{error}");
+        assert!(error.ends_with("; an attribute of this name is written `@@traceid`"), "{error}");
     }
 }

@@ -13,7 +13,8 @@
 //!
 //! A table asks for one place (`attribute`, `field`, or by level: `resource`, `scope`, `metric`, `record`)
 //! and tests it; everything that stands in one table must hold. At a level's name the target may be an
-//! attribute's key or `@` and the name of a field, such as `@schema_url`.
+//! attribute's key or `@` and the name of a field, such as `@schema_url`. An attribute whose key begins with
+//! `@` is written with two, here and at `attribute`.
 //!
 //! Where a signal has no such field or level, the cell counts as absent.
 
@@ -212,7 +213,7 @@ struct Table {
     severity_at_least: Option<Severity>,
     severity_below: Option<Severity>,
 
-    attribute: Option<String>,
+    attribute: Option<Target>,
     field: Option<Field>,
     resource: Option<Target>,
     scope: Option<Target>,
@@ -238,6 +239,7 @@ impl TryFrom<Table> for When {
     type Error = String;
 
     fn try_from(mut table: Table) -> std::result::Result<When, String> {
+        table.check_lists()?;
         let mut conditions = Vec::new();
         if let Some(signals) = table.signal.take() {
             conditions.push(When::Signal(match signals {
@@ -279,10 +281,28 @@ impl When {
 }
 
 impl Table {
+    /// One of nothing holds for no row: whoever writes it means something else.
+    fn check_lists(&self) -> std::result::Result<(), String> {
+        let empty_lists = [
+            ("signal", matches!(&self.signal, Some(Signals::Several(signals)) if signals.is_empty())),
+            ("one_of", self.one_of.as_ref().is_some_and(Vec::is_empty)),
+            ("any", self.any.as_ref().is_some_and(Vec::is_empty)),
+        ];
+        match empty_lists.iter().find(|(_, is_empty)| *is_empty) {
+            Some((key, _)) => Err(format!("`{key}` is an empty list: it would hold for no row")),
+            None => Ok(()),
+        }
+    }
+
     /// One cell, and a condition for each of its tests.
     fn cell(&mut self) -> std::result::Result<Vec<When>, String> {
+        if let Some(Target::BuiltIn(field)) = &self.attribute {
+            return Err(format!(
+                "`@{field}` is a field: `field = \"{field}\"`; an attribute of this name is written `@@{field}`"
+            ));
+        }
         let mut places = Vec::new();
-        places.extend(self.attribute.take().map(|key| (None, Target::Attribute(key))));
+        places.extend(self.attribute.take().map(|target| (None, target)));
         places.extend(self.field.take().map(|field| (None, Target::BuiltIn(field))));
         places.extend(self.resource.take().map(|target| (Some(Level::Resource), target)));
         places.extend(self.scope.take().map(|target| (Some(Level::Scope), target)));

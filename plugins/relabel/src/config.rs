@@ -8,8 +8,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tollgate_condition::When;
-use tollgate_plugin::{HashKey, Level, Pattern, Target, Value};
+use tollgate_plugin::{Error, HashKey, Level, Pattern, Target, Value};
 
+use crate::field;
 use crate::json::ParseJson;
 use crate::severity::MapSeverity;
 
@@ -25,6 +26,8 @@ pub struct Config {
 /// What is done to some rows of a level.
 #[derive(Debug)]
 pub struct Rule {
+    /// Where it stands: a JSON pointer.
+    pub pointer: String,
     pub level: Level,
     pub when: Option<When>,
     pub edits: Edits,
@@ -46,7 +49,7 @@ pub struct Edits {
     pub set: Entries<Assign>,
     pub insert: Entries<Assign>,
     pub update: Entries<Update>,
-    pub hash: Listed<Key>,
+    pub hash: Listed<Hash>,
 }
 
 const EDITS: &[&str] = &[
@@ -84,9 +87,23 @@ impl Edits {
     }
 }
 
+impl Config {
+    /// What is found wrong when all is read, and has its place deeper than what was read last.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn check(&self) -> tollgate_plugin::Result<()> {
+        self.rules.iter().try_for_each(|rule| {
+            rule.edits.extract.placed().try_for_each(|(place, extract)| {
+                extract.check_groups().map_err(|error| error.at(format!("{}/extract{place}", rule.pointer)))
+            })
+        })
+    }
+}
+
 impl Rule {
     fn at(level: Level) -> Rule {
-        Rule { level, when: None, edits: Edits::default() }
+        Rule { pointer: String::new(), level, when: None, edits: Edits::default() }
     }
 
     /// What can only be wrong in a rule as a whole.
@@ -120,14 +137,15 @@ impl<'de> Deserialize<'de> for Config {
                 let mut hash_key = None;
                 let mut record = Rule::at(Level::Record);
                 let mut levels = Vec::new();
-                let mut rules = Vec::new();
+                let mut rules: Vec<Rule> = Vec::new();
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "hash_key" => hash_key = Some(map.next_value()?),
                         "rules" => rules = map.next_value()?,
                         "resource" | "scope" | "metric" | "event" | "link" | "exemplar" => {
                             let level = key.parse().map_err(M::Error::custom)?;
-                            levels.push(map.next_value_seed(OfLevel(level))?);
+                            let rule = map.next_value_seed(OfLevel(level))?;
+                            levels.push(Rule { pointer: format!("/{key}"), ..rule });
                         }
                         _ if record.edits.take(&key, &mut map)? => {}
                         _ => {
@@ -141,7 +159,9 @@ impl<'de> Deserialize<'de> for Config {
                 record.check().map_err(M::Error::custom)?;
                 levels.push(record);
                 levels.sort_by_key(|rule| rule.level);
-                levels.append(&mut rules);
+                let placed = rules.into_iter().enumerate();
+                levels
+                    .extend(placed.map(|(place, rule)| Rule { pointer: format!("/rules/{place}"), ..rule }));
                 Ok(Config { hash_key, rules: levels })
             }
         }
@@ -246,6 +266,34 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
+/// A [`Key`] of what can hold a hash.
+#[derive(Clone, Debug)]
+pub struct Hash(pub Key);
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
+        let key = Key::deserialize(deserializer)?;
+        if let Key::Target(target) = &key {
+            field::check_hash(target).map_err(D::Error::custom)?;
+        }
+        Ok(Hash(key))
+    }
+}
+
+/// The key of an attribute, written as targets are, where a field can not be meant. `instead` is what to do
+/// about a field.
+pub(crate) fn attribute_key(written: &str, instead: &str) -> Result<String, String> {
+    match written.parse() {
+        Ok(Target::Attribute(key)) => Ok(key),
+        Ok(Target::BuiltIn(_)) => Err(format!(
+            "`{written}` is a field, {instead}; an attribute of this name is written `@{written}`"
+        )),
+        Err(_) => {
+            Err(format!("an attribute whose key begins with `@` is written with one more: `@{written}`"))
+        }
+    }
+}
+
 /// The attributes that stay: keys, or a pattern of them.
 #[derive(Debug)]
 pub struct Keep(pub Pattern);
@@ -253,17 +301,41 @@ pub struct Keep(pub Pattern);
 impl<'de> Deserialize<'de> for Keep {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Keep, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a list of keys, or { pattern = … }")]
-        enum Written {
-            Keys(Vec<String>),
-            Pattern { pattern: Pattern },
+        #[serde(deny_unknown_fields)]
+        struct Full {
+            pattern: Pattern,
         }
-        match Written::deserialize(deserializer)? {
-            Written::Pattern { pattern } => Ok(Keep(pattern)),
-            Written::Keys(keys) => {
-                Pattern::exactly(keys).map(Keep).map_err(|error| D::Error::custom(error.message()))
+        #[derive(Deserialize)]
+        #[serde(try_from = "String")]
+        struct Kept(String);
+        impl TryFrom<String> for Kept {
+            type Error = String;
+
+            fn try_from(written: String) -> Result<Kept, String> {
+                attribute_key(&written, "and `keep` leaves fields as they are").map(Kept)
             }
         }
+        struct KeysOrPattern;
+        impl<'de> Visitor<'de> for KeysOrPattern {
+            type Value = Keep;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of keys, or { pattern = … }")
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut list: S) -> Result<Keep, S::Error> {
+                let mut keys = Vec::new();
+                while let Some(Kept(key)) = list.next_element()? {
+                    keys.push(key);
+                }
+                Pattern::exactly(keys).map(Keep).map_err(|error| S::Error::custom(error.message()))
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Keep, M::Error> {
+                Full::deserialize(MapAccessDeserializer::new(map)).map(|full| Keep(full.pattern))
+            }
+        }
+        deserializer.deserialize_any(KeysOrPattern)
     }
 }
 
@@ -274,11 +346,26 @@ pub enum Rename {
     Keys { pattern: Pattern, to: String },
 }
 
-impl Entry for Rename {
-    type Value = String;
+/// A key before or after.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub struct Renamed(String);
 
-    fn short(from: &str, to: String) -> Result<Rename, String> {
-        Ok(Rename::Key { from: from.to_owned(), to })
+impl TryFrom<String> for Renamed {
+    type Error = String;
+
+    fn try_from(written: String) -> Result<Renamed, String> {
+        let instead = "whose name stays: `copy` it in one rule and `remove` it in the next";
+        attribute_key(&written, instead).map(Renamed)
+    }
+}
+
+impl Entry for Rename {
+    type Value = Renamed;
+
+    fn short(from: &str, Renamed(to): Renamed) -> Result<Rename, String> {
+        let Renamed(from) = from.to_owned().try_into()?;
+        Ok(Rename::Key { from, to })
     }
 }
 
@@ -287,13 +374,15 @@ impl<'de> Deserialize<'de> for Rename {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Full {
-            from: Option<String>,
+            from: Option<Renamed>,
             pattern: Option<Pattern>,
-            to: String,
+            to: Renamed,
         }
         match Full::deserialize(deserializer)? {
-            Full { from: Some(from), pattern: None, to } => Ok(Rename::Key { from, to }),
-            Full { from: None, pattern: Some(pattern), to } => Ok(Rename::Keys { pattern, to }),
+            Full { from: Some(Renamed(from)), pattern: None, to: Renamed(to) } => {
+                Ok(Rename::Key { from, to })
+            }
+            Full { from: None, pattern: Some(pattern), to: Renamed(to) } => Ok(Rename::Keys { pattern, to }),
             _ => Err(D::Error::custom("either `from` or `pattern`")),
         }
     }
@@ -311,7 +400,14 @@ impl Entry for Copy {
     type Value = Target;
 
     fn short(from: &str, to: Target) -> Result<Copy, String> {
-        Ok(Copy::Cell { from: from.parse()?, level: None, to })
+        Copy::cell(from.parse()?, None, to)
+    }
+}
+
+impl Copy {
+    fn cell(from: Target, level: Option<Level>, to: Target) -> Result<Copy, String> {
+        field::check_copy(&from, &to)?;
+        Ok(Copy::Cell { from, level, to })
     }
 }
 
@@ -323,13 +419,21 @@ impl<'de> Deserialize<'de> for Copy {
             from: Option<Target>,
             level: Option<Level>,
             pattern: Option<Pattern>,
-            to: String,
+            to: Target,
         }
         match Full::deserialize(deserializer)? {
             Full { from: Some(from), level, pattern: None, to } => {
-                Ok(Copy::Cell { from, level, to: to.parse().map_err(D::Error::custom)? })
+                Copy::cell(from, level, to).map_err(D::Error::custom)
             }
-            Full { from: None, level: None, pattern: Some(pattern), to } => Ok(Copy::Keys { pattern, to }),
+            Full { from: None, level: None, pattern: Some(pattern), to: Target::Attribute(to) } => {
+                Ok(Copy::Keys { pattern, to })
+            }
+            Full { from: None, level: None, pattern: Some(_), to: Target::BuiltIn(field) } => {
+                Err(D::Error::custom(format!(
+                    "`@{field}` is a field, and a pattern copies to attributes: one of them as `from` copies to it; \
+                     an attribute of this name is written `@@{field}`"
+                )))
+            }
             _ => Err(D::Error::custom("either `from`, with or without `level`, or `pattern`")),
         }
     }
@@ -346,7 +450,14 @@ impl Entry for Assign {
     type Value = Value;
 
     fn short(key: &str, value: Value) -> Result<Assign, String> {
-        Ok(Assign { target: key.parse()?, value })
+        Assign::new(key.parse()?, value)
+    }
+}
+
+impl Assign {
+    fn new(target: Target, value: Value) -> Result<Assign, String> {
+        field::check_value(&target, &value)?;
+        Ok(Assign { target, value })
     }
 }
 
@@ -358,8 +469,8 @@ impl<'de> Deserialize<'de> for Assign {
             key: Target,
             value: Value,
         }
-        let Full { key: target, value } = Full::deserialize(deserializer)?;
-        Ok(Assign { target, value })
+        let Full { key, value } = Full::deserialize(deserializer)?;
+        Assign::new(key, value).map_err(D::Error::custom)
     }
 }
 
@@ -388,7 +499,9 @@ impl<'de> Deserialize<'de> for Update {
             value: Value,
         }
         match Full::deserialize(deserializer)? {
-            Full { key: Some(target), pattern: None, value } => Ok(Update::Cell(Assign { target, value })),
+            Full { key: Some(key), pattern: None, value } => {
+                Assign::new(key, value).map(Update::Cell).map_err(D::Error::custom)
+            }
             Full { key: None, pattern: Some(pattern), value } => Ok(Update::Keys { pattern, value }),
             _ => Err(D::Error::custom("either `key` or `pattern`")),
         }
@@ -402,6 +515,7 @@ pub struct Extract {
     pub from: Target,
     pub pattern: Pattern,
     pub into: Vec<(String, Target)>,
+    expression: String,
 }
 
 impl<'de> Deserialize<'de> for Extract {
@@ -439,12 +553,31 @@ impl Extract {
             from: from.unwrap_or(tollgate_plugin::Field::Body.into()),
             pattern: expression.pattern,
             into,
+            expression: expression.written,
+        })
+    }
+
+    /// Whether the expression may have all groups. It has not more than parentheses, and names stand in it as
+    /// they are. The host, which knows, is asked only with a batch.
+    fn check_groups(&self) -> tollgate_plugin::Result<()> {
+        let most = self.expression.matches('(').count() as u64;
+        self.into.iter().try_for_each(|(group, _)| {
+            let message = match group.parse::<u64>() {
+                Ok(number) if number <= most => return Ok(()),
+                Ok(number) => format!(
+                    "the pattern has no group {number}: there are at most {most}, and 0 is the whole match"
+                ),
+                Err(_) if self.expression.contains(&format!("<{group}>")) => return Ok(()),
+                Err(_) => format!("the pattern has no group `{group}`: it would be `(?<{group}>…)`"),
+            };
+            Err(Error::config(format!("/into/{}", group.replace('~', "~0").replace('/', "~1")), message))
         })
     }
 }
 
 /// A pattern that still knows its named groups, which the host does not tell.
 struct Expression {
+    written: String,
     pattern: Pattern,
     groups: Vec<String>,
 }
@@ -452,7 +585,7 @@ struct Expression {
 impl Expression {
     fn new(expression: &str) -> Result<Expression, String> {
         let pattern = Pattern::new(expression).map_err(|error| error.message().to_owned())?;
-        Ok(Expression { pattern, groups: named_groups(expression) })
+        Ok(Expression { written: expression.to_owned(), pattern, groups: named_groups(expression) })
     }
 }
 
@@ -486,11 +619,29 @@ fn named_groups(expression: &str) -> Vec<String> {
 
 /// A list, or its only element.
 #[derive(Clone, Debug)]
-pub struct Listed<T>(pub Vec<T>);
+pub struct Listed<T> {
+    pub elements: Vec<T>,
+    /// Whether they were written as a list.
+    is_list: bool,
+}
 
 impl<T> Default for Listed<T> {
     fn default() -> Listed<T> {
-        Listed(Vec::new())
+        Listed { elements: Vec::new(), is_list: true }
+    }
+}
+
+impl<T> Listed<T> {
+    fn only(element: T) -> Listed<T> {
+        Listed { elements: vec![element], is_list: false }
+    }
+
+    /// Each with its place, as a JSON pointer from that of the list.
+    fn placed(&self) -> impl Iterator<Item = (String, &T)> {
+        self.elements.iter().enumerate().map(|(index, element)| {
+            let place = if self.is_list { format!("/{index}") } else { String::new() };
+            (place, element)
+        })
     }
 }
 
@@ -509,15 +660,15 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Listed<T> {
                 while let Some(element) = list.next_element()? {
                     elements.push(element);
                 }
-                Ok(Listed(elements))
+                Ok(Listed { elements, is_list: true })
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Listed<T>, E> {
-                T::deserialize(text.into_deserializer()).map(|element| Listed(vec![element]))
+                T::deserialize(text.into_deserializer()).map(Listed::only)
             }
 
             fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Listed<T>, M::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(|element| Listed(vec![element]))
+                T::deserialize(MapAccessDeserializer::new(map)).map(Listed::only)
             }
         }
         deserializer.deserialize_any(List(PhantomData))

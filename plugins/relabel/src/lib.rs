@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::plan::Plan;
 
 mod config;
+mod field;
 mod json;
 mod plan;
 mod severity;
@@ -28,6 +29,7 @@ impl Plugin for Relabel {
     type Config = Config;
 
     fn configure(config: Config, _: &Setup) -> Result<Relabel> {
+        config.check()?;
         Ok(Relabel { plans: Signal::ALL.iter().map(|signal| Plan::new(&config, *signal)).collect() })
     }
 

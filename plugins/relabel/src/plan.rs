@@ -5,7 +5,7 @@ use tollgate_plugin::{
     Batch, Capture, Column, HashKey, Level, Pattern, Result, Rows, Signal, Target, Value, count,
 };
 
-use crate::config::{Config, Copy, Edits, Key, Rename, Rule, Update};
+use crate::config::{Config, Copy, Edits, Hash, Key, Rename, Rule, Update};
 use crate::json::ParseJson;
 use crate::severity::MapSeverity;
 
@@ -126,13 +126,13 @@ impl Prepared {
         if let Some(parse) = parse_json {
             this.parse_json(parse);
         }
-        for extract in &extract.0 {
+        for extract in &extract.elements {
             this.extract(&extract.from, extract.pattern, &extract.into);
         }
         if let Some(severity) = severity.as_ref().filter(|severity| severity.is_in(signal, rule.level)) {
             this.edits.push(Edit::MapSeverity(severity.clone()));
         }
-        for key in &remove.0 {
+        for key in &remove.elements {
             this.key(key, Edit::Remove, Edit::RemoveKeys);
         }
         this.edits.extend(keep.as_ref().map(|keep| Edit::KeepKeys(keep.0)));
@@ -157,7 +157,7 @@ impl Prepared {
                 Update::Keys { pattern, value } => this.edits.push(Edit::UpdateKeys(pattern, value)),
             }
         }
-        for key in &hash.0 {
+        for Hash(key) in &hash.elements {
             this.key(key, |column| Edit::Hash(column, hash_key), |keys| Edit::HashKeys(keys, hash_key));
         }
         this.edits

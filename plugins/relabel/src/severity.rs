@@ -76,7 +76,9 @@ impl<'de> Deserialize<'de> for MapSeverity {
                     from: from.unwrap_or(default.from),
                     attribute: match attribute {
                         None | Some(Attribute::Wanted(true)) => default_attribute,
-                        Some(Attribute::Named(key)) => Some(key),
+                        Some(Attribute::Named(key)) => {
+                            Some(crate::config::attribute_key(&key, "and `attribute` names none")?)
+                        }
                         Some(Attribute::Wanted(false)) => None,
                     },
                     map: map.into_iter().map(|(name, severity)| (name.to_lowercase(), severity)).collect(),

@@ -6,6 +6,8 @@ use tollgate_plugin::{Error, Signal};
 
 use crate::Relabel;
 
+mod field;
+
 /// One record and its resource through the plugin.
 #[track_caller]
 fn relabel(config: &str, resource: Json, record: Json) -> Outcome {
@@ -214,14 +216,13 @@ fn chooses_rows_by_conditions() {
     for (when, expected) in [
         (r#"{ attribute = "level", equals = "error" }"#, [no, yes, no]),
         (r#"{ attribute = "level", one_of = ["error", "info"] }"#, [yes, yes, no]),
-        (r#"{ attribute = "level", one_of = [] }"#, [no, no, no]),
         (r#"{ attribute = "level", matches = "^e" }"#, [no, yes, no]),
         (r#"{ attribute = "user", present = true }"#, [no, no, yes]),
         (r#"{ attribute = "user", present = false }"#, [yes, yes, no]),
         (r#"{ attribute = "code", at_least = 500 }"#, [no, yes, no]),
         (r#"{ attribute = "code", at_least = 100, below = 500 }"#, [yes, no, no]),
         (r#"{ field = "body", matches = 'after \d+ ms' }"#, [no, yes, no]),
-        (r#"{ attribute = "@body", equals = "a" }"#, [no, no, no]),
+        (r#"{ attribute = "@@body", equals = "a" }"#, [no, no, no]),
         (r#"{ severity_at_least = "warn" }"#, [no, yes, no]),
         (r#"{ severity_below = "warn" }"#, [yes, no, no]),
         (r#"{ signal = "logs" }"#, [yes, yes, yes]),
@@ -325,6 +326,31 @@ fn leaves_invalid_ids_out_and_counts_them() {
         assert_eq!(record["spanId"].as_str().unwrap_or_default(), span_id.as_str().unwrap_or_default());
         assert_eq!(out.counters["extract_invalid"], invalid, "{body}");
     }
+}
+
+/// Whether an expression certainly has a group is the host's to say; that it certainly has not is known.
+#[test]
+fn groups_are_in_their_expression() {
+    mistake(
+        r#"extract = [{ pattern = 'user=(?<user>\w+)', into = { q = "x" } }]"#,
+        "/extract/0/into/q",
+        "the pattern has no group `q`: it would be `(?<q>…)`",
+    );
+    mistake(r#"extract = { pattern = '(a)', into = { q = "x" } }"#, "/extract/into/q", "no group `q`");
+    mistake(
+        r#"resource.extract = ['(?<a>a)', { pattern = '(?<a>a)', into = { a = "a", 2 = "x" } }]"#,
+        "/resource/extract/1/into/2",
+        "no group 2: there are at most 1, and 0 is the whole match",
+    );
+    mistake(
+        r#"rules = [{ set = { a = 1 } }, { extract = [{ pattern = '(?<a>a)', into = { "a/b~c" = "x" } }] }]"#,
+        "/rules/1/extract/0/into/a~1b~0c",
+        "no group `a/b~c`",
+    );
+    let taken =
+        r#"extract = [{ pattern = '(?x) ( ?P<a>\w ) ( [(] )', into = { a = "a", 0 = "b", 2 = "c" } }]"#;
+    let out = relabel(taken, json!({}), json!({ "body": "x(" }));
+    assert_eq!(out.records()[0]["attributes"], json!({ "a": "x", "b": "x(", "c": "(" }));
 }
 
 #[test]
@@ -444,6 +470,133 @@ fn sees_only_the_signals_that_it_changes() {
     assert_eq!(signals("metric.set = { x = 1 }"), [Signal::Metrics]);
     assert_eq!(signals("remove = \"x\"").len(), 3);
     assert_eq!(signals("").len(), 0);
+}
+
+/// They would hold for no row.
+#[test]
+fn conditions_on_one_of_nothing_are_mistakes() {
+    for when in [
+        r#"{ attribute = "level", one_of = [] }"#,
+        "{ any = [] }",
+        r#"{ attribute = "level", present = true, any = [] }"#,
+        "{ signal = [] }",
+    ] {
+        mistake(&format!("[[rules]]\nwhen = {when}"), "/rules/0/when", "an empty list");
+    }
+    mistake("[[rules]]\nwhen = { not = { any = [] } }", "/rules/0/when/not", "an empty list");
+    mistake("[[rules]]\nwhen = { all = [] }", "/rules/0/when", "an empty condition");
+}
+
+#[test]
+fn fields_do_not_take_every_value() {
+    let trace_id = "a trace's id: 32 hexadecimal digits, not all zero";
+    mistake(r#"set = { "@trace_id" = "zz" }"#, "/set/@trace_id", trace_id);
+    mistake(r#"set = [{ key = "@trace_id", value = "00f067aa0ba902b7" }]"#, "/set/0", trace_id);
+    mistake(
+        r#"insert = { "@span_id" = "0000000000000000" }"#,
+        "/insert/@span_id",
+        "a span's id: 16 hexadecimal digits, not all zero",
+    );
+    mistake(r#"set = { "@severity_number" = "high" }"#, "/set/@severity_number", "an integer from 1 to 24");
+    mistake(r#"update = { "@severity_number" = 99 }"#, "/update/@severity_number", "an integer from 1 to 24");
+    mistake(r#"update = [{ key = "@kind", value = 6 }]"#, "/update/0", "an integer from 0 to 5");
+    mistake(r#"set = { "@status_code" = 3 }"#, "/set/@status_code", "an integer from 0 to 2");
+    mistake(r#"set = { "@flags" = 4294967296 }"#, "/set/@flags", "an integer from 0 to 4294967295");
+    let time = "nanoseconds since 1970, an integer not below 0";
+    mistake(r#"set = { "@time_unix_nano" = "2026-01-01T00:00:00Z" }"#, "/set/@time_unix_nano", time);
+    mistake(r#"set = { "@end_time_unix_nano" = -1 }"#, "/set/@end_time_unix_nano", time);
+    mistake(r#"set = { "@severity_text" = 1 }"#, "/set/@severity_text", "a text");
+    mistake(r#"metric.set = { "@unit" = ["By"] }"#, "/metric/set/@unit", "a text");
+    mistake(r#"exemplar.set = { "@number" = "1" }"#, "/exemplar/set/@number", "a number");
+    mistake(
+        "rules = [{ set = { \"@trace_id\" = true } }]",
+        "/rules/0/set/@trace_id",
+        "`@trace_id` holds a trace's id",
+    );
+}
+
+#[test]
+fn hashes_are_texts() {
+    mistake(r#"hash = ["a", "@trace_id"]"#, "/hash/1", "a hash is a text, and `@trace_id` holds none");
+    mistake(r#"hash = "@severity_number""#, "/hash", "`copy` it to an attribute and hash that");
+    mistake(r#"link.hash = ["@flags"]"#, "/link/hash/0", "a hash is a text");
+    let config = r#"hash = ["@body", "@severity_text"]"#;
+    let out = relabel(config, json!({}), json!({ "body": "ann", "severityText": "ann" }));
+    // printf ann | sha256sum
+    let hashed = "49915e0d7d4b402e3017d010bc1c0e83cac6c797d6c16e66340fe3268693a6a1";
+    assert_eq!(out.records()[0]["body"], hashed);
+    assert_eq!(out.records()[0]["severityText"], hashed);
+}
+
+#[test]
+fn fields_do_not_take_every_field() {
+    mistake(r#"copy = { "@trace_id" = "@span_id" }"#, "/copy/@trace_id", "a span's id");
+    mistake(r#"copy = { "@severity_number" = "@severity_text" }"#, "/copy/@severity_number", "a text");
+    mistake(
+        r#"link.copy = [{ from = "@kind", level = "record", to = "@trace_id" }]"#,
+        "/link/copy/0",
+        "`@kind` is never what `@trace_id` holds: a trace's id",
+    );
+}
+
+#[test]
+fn names_attributes_whose_keys_begin_with_an_at() {
+    let before = json!({ "@body": 1, "@@x": 2, "c": 3 });
+    for (config, after) in [
+        (r#"remove = "@@body""#, json!({ "@@x": 2, "c": 3 })),
+        (r#"keep = ["@@body", "c"]"#, json!({ "@body": 1, "c": 3 })),
+        (r#"keep = { pattern = '^@b' }"#, json!({ "@body": 1 })),
+        (r#"rename = { "@@body" = "b", "@@@x" = "@@y" }"#, json!({ "b": 1, "@y": 2, "c": 3 })),
+        (r#"rename = [{ from = "c", to = "@@c" }]"#, json!({ "@body": 1, "@@x": 2, "@c": 3 })),
+        (r#"rename = [{ pattern = '^c$', to = "@@$0" }]"#, json!({ "@body": 1, "@@x": 2, "@c": 3 })),
+        (r#"copy = { "@@body" = "@@c" }"#, json!({ "@body": 1, "@@x": 2, "c": 3, "@c": 1 })),
+        (r#"copy = [{ pattern = '^c$', to = "@@c" }]"#, json!({ "@body": 1, "@@x": 2, "c": 3, "@c": 3 })),
+        (r#"set = { "@@body" = 4 }"#, json!({ "@body": 4, "@@x": 2, "c": 3 })),
+        (
+            r#"rules = [{ when = { attribute = "@@body", equals = 1 }, remove = "c" }]"#,
+            json!({ "@body": 1, "@@x": 2 }),
+        ),
+        (
+            r#"rules = [{ when = { record = "@@@x", equals = 2 }, remove = "c" }]"#,
+            json!({ "@body": 1, "@@x": 2 }),
+        ),
+    ] {
+        assert_eq!(attributes(config, before.clone()), after, "{config}");
+    }
+    assert_eq!(
+        attributes(r#"severity = { from = "l", attribute = "@@level" }"#, json!({ "l": "warn" })),
+        json!({ "l": "warn", "@level": "warn" })
+    );
+}
+
+#[test]
+fn a_field_is_no_attribute() {
+    let copied = "`copy` it in one rule and `remove` it in the next";
+    let doubled = "an attribute of this name is written `@@body`";
+    mistake(r#"rename = { "@body" = "line" }"#, "/rename/@body", copied);
+    mistake(r#"rename = { "@body" = "line" }"#, "/rename/@body", doubled);
+    mistake(r#"rename = { line = "@body" }"#, "/rename/line", copied);
+    mistake(r#"rename = { "@timestamp" = "time" }"#, "/rename/@timestamp", "`@@timestamp`");
+    mistake(r#"rename = [{ from = "@body", to = "line" }]"#, "/rename/0/from", copied);
+    mistake(r#"rename = [{ from = "line", to = "@body" }]"#, "/rename/0/to", copied);
+    mistake(r#"rename = [{ pattern = '^l', to = "@$0" }]"#, "/rename/0/to", "`@@$0`");
+    mistake(r#"keep = ["a", "@body"]"#, "/keep/1", "`keep` leaves fields as they are");
+    mistake(r#"keep = ["a", "@body"]"#, "/keep/1", doubled);
+    mistake("keep = { pattern = '[' }", "/keep/pattern", "unclosed");
+    mistake(r#"copy = [{ pattern = '^l', to = "@body" }]"#, "/copy/0", "`from` copies to it");
+    mistake(r#"copy = [{ pattern = '^l', to = "@$0" }]"#, "/copy/0/to", "`@@$0`");
+    mistake(r#"remove = "@timestamp""#, "/remove", "`@@timestamp`");
+    mistake(r#"severity = { attribute = "@body" }"#, "/severity", doubled);
+    mistake(
+        r#"rules = [{ when = { attribute = "@body", present = true }, remove = "a" }]"#,
+        "/rules/0/when",
+        "`field = \"body\"`",
+    );
+    mistake(
+        r#"rules = [{ when = { attribute = "@timestamp", present = true }, remove = "a" }]"#,
+        "/rules/0/when/attribute",
+        "`@@timestamp`",
+    );
 }
 
 #[test]

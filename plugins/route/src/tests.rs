@@ -211,4 +211,5 @@ fn mistakes_have_their_place() {
         "/rules/1/when/attribut",
         "unknown field",
     );
+    mistake("[[rules]]\nto = \"x\"\nwhen = { any = [] }", "/rules/0/when", "an empty list");
 }
