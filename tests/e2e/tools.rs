@@ -227,6 +227,20 @@ fn what_is_routed_and_discarded_is_told() {
 }
 
 #[test]
+fn what_is_routed_to_the_own_upstream_too_stays() {
+    let rules = "rules = [{ when = { severity_at_least = \"error\" }, to = [\"default\", \"archive\"] },\n\
+        { discard = true }]";
+    let run = ["run", "builtin:route", "--config", rules, "--routes", "archive"];
+    let output = plugin(&run, &example("logs.json"));
+    exits(&output, 0);
+    let told = "1 of 2 records stays, 1 → archive, default, 1 discarded";
+    assert!(stderr(&output).contains(told), "{}", said(&output));
+    let left: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let records = &left["resourceLogs"][0]["scopeLogs"][0]["logRecords"];
+    assert_eq!(records.as_array().map(Vec::len), Some(1), "{left}");
+}
+
+#[test]
 fn the_signal_is_seen_or_said() {
     let run = ["run", "builtin:relabel", "--config", "set.a = 1"];
     for name in ["logs.json", "traces.json", "metrics.json"] {
@@ -236,7 +250,9 @@ fn the_signal_is_seen_or_said() {
     }
     for (input, words) in [
         (&b"{}"[..], "say --signal"),
-        (b"", "say --signal"),
+        (b"", "the request is empty"),
+        (b"{ \"resourceLogs\": [", "this is no JSON"),
+        (b"\x1f\x8b\x08\x00", "compressed with gzip"),
         (b"nothing of the kind", "this is no OTLP"),
         (br#"{"resourceLogs":[{"scopeLogs":3}]}"#, "resourceLogs[0].scopeLogs"),
     ] {

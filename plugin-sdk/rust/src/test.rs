@@ -106,7 +106,8 @@ impl<P: Plugin> Instance<P> {
 pub struct Outcome {
     /// What the plugin answered.
     pub verdict: Verdict,
-    /// What goes on to the tenant's own upstream, in OTLP/JSON. What was discarded or routed is not in it.
+    /// What goes on to the tenant's own upstream, in OTLP/JSON. What was discarded or routed is not in it, also
+    /// where `default` is among the destinations that it was routed to.
     pub batch: Json,
     /// What goes elsewhere.
     pub routed: Vec<Routed>,

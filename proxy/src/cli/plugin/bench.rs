@@ -1,7 +1,9 @@
 //! A plugin set up for trying it, and requests to try it on.
 
 use crate::cli::serve;
+use anyhow::Context;
 use bytes::Bytes;
+use serde_json::Value;
 use std::sync::Arc;
 use tollgate::{
     config::{self, Alone, Environment},
@@ -87,6 +89,10 @@ const SIGNALS: [Signal; 3] = [Signal::Logs, Signal::Traces, Signal::Metrics];
 impl Request {
     /// Reads OTLP. Without a word of its signal, that is seen from what is in it.
     pub(super) fn read(bytes: Vec<u8>, declared: Option<Signal>) -> anyhow::Result<Self> {
+        anyhow::ensure!(!bytes.is_empty(), "there is nothing to read: the request is empty");
+        if let Some(compression) = compressed(&bytes) {
+            anyhow::bail!("this is compressed with {compression}: decompress it first");
+        }
         // No request in protobuf begins with a group, as this byte would.
         let is_json = bytes.trim_ascii_start().first() == Some(&b'{');
         let encoding = if is_json { Encoding::Json } else { Encoding::Protobuf };
@@ -116,6 +122,15 @@ impl Request {
     }
 }
 
+/// What bytes are compressed with, by how they begin: no request does so in protobuf or JSON.
+fn compressed(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0x1f, 0x8b, ..] => Some("gzip"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
+        _ => None,
+    }
+}
+
 fn signal(encoding: Encoding, message: &Chunks, declared: Option<Signal>) -> anyhow::Result<Signal> {
     if let Some(declared) = declared {
         if let Some(found) = otlp::misposted(declared, encoding, message) {
@@ -123,8 +138,11 @@ fn signal(encoding: Encoding, message: &Chunks, declared: Option<Signal>) -> any
         }
         return Ok(declared);
     }
-    if let (Encoding::Json, Some(signal)) = (encoding, by_outermost_key(message)) {
-        return Ok(signal);
+    if encoding == Encoding::Json {
+        let batch: Value = serde_json::from_slice(&message.to_bytes()).context("this is no JSON")?;
+        if let Some(signal) = by_outermost_key(&batch) {
+            return Ok(signal);
+        }
     }
     let fits = |signal: &&Signal| otlp::misposted(**signal, encoding, message).is_none();
     let fitting: Vec<_> = SIGNALS.iter().filter(fits).collect();
@@ -135,8 +153,7 @@ fn signal(encoding: Encoding, message: &Chunks, declared: Option<Signal>) -> any
 }
 
 /// What names the signal in JSON.
-fn by_outermost_key(message: &Chunks) -> Option<Signal> {
-    let batch: serde_json::Value = serde_json::from_slice(&message.to_bytes()).ok()?;
+fn by_outermost_key(batch: &Value) -> Option<Signal> {
     let has = |keys: [&str; 2]| keys.iter().any(|key| batch.get(key).is_some());
     SIGNALS.into_iter().find(|signal| match signal {
         Signal::Logs => has(["resourceLogs", "resource_logs"]),

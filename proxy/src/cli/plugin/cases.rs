@@ -247,8 +247,9 @@ fn parts_of(folder: &Path, name: &str) -> anyhow::Result<BTreeMap<String, PathBu
     Ok(parts)
 }
 
-/// What leaves, and where to. A destination that is sent several parts gets one request of all of them.
-fn leaving(transformed: &Transformed) -> Vec<(String, Chunks)> {
+/// What leaves, and where to, what stays first. A destination that is sent several parts gets one request of
+/// all of them.
+pub(super) fn leaving(transformed: &Transformed) -> Vec<(String, Chunks)> {
     let own = transformed.batch.as_ref().map(|batch| batch.message()).unwrap_or_default();
     let mut leaving = vec![(OWN.to_owned(), own)];
     for routed in &transformed.routed {

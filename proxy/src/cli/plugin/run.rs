@@ -3,9 +3,10 @@
 use super::{
     PluginArgs,
     bench::{self, Bench, Outcome, REQUEST_BYTES_MAX, Request},
+    cases,
 };
 use crate::cli::{
-    EXIT_CONFIGURATION, EXIT_DATA, EXIT_RUNTIME,
+    EXIT_CONFIGURATION, EXIT_DATA, EXIT_RUNTIME, counted,
     diff::{self, Look, diff},
     print, show,
 };
@@ -17,7 +18,7 @@ use std::{
 };
 use tollgate::{
     otlp::{Chunks, Encoding, Signal},
-    plugin::{BuildProblem, Failure, Transformed},
+    plugin::{BuildProblem, DEFAULT_DESTINATION, Failure, Routed, Transformed},
 };
 use tracing_subscriber::{Layer, filter::filter_fn, fmt, fmt::format::debug_fn, layer::SubscriberExt};
 
@@ -159,12 +160,17 @@ fn listen() {
 /// Says what stayed and what went where.
 fn tell(request: &Request, transformed: &Transformed) {
     let Transformed { batch, routed, discarded, notes } = transformed;
-    let stays = batch.as_ref().map_or(0, |batch| batch.records());
-    let changes = if is_as_it_came(transformed) { " as it came" } else { "" };
-    let mut told = vec![format!(
-        "{stays} of {} stay{changes}",
-        super::super::counted(request.records() as usize, "record")
-    )];
+    let to_own = |routed: &&Routed| routed.destinations.iter().any(|to| &**to == DEFAULT_DESTINATION);
+    let also = routed.iter().filter(to_own).map(|routed| routed.records).sum::<u64>();
+    let stay = batch.as_ref().map_or(0, |batch| batch.records()) + also;
+    let stay_as_they_came = match (stay, is_as_it_came(transformed)) {
+        (1, true) => "stays as it came",
+        (1, false) => "stays",
+        (_, true) => "stay as they came",
+        (_, false) => "stay",
+    };
+    let of = counted(request.records() as usize, "record");
+    let mut told = vec![format!("{stay} of {of} {stay_as_they_came}")];
     told.extend(
         routed.iter().map(|routed| format!("{} → {}", routed.records, routed.destinations.join(", "))),
     );
@@ -185,8 +191,11 @@ fn leave(args: &RunArgs, request: &Request, transformed: &Transformed) -> anyhow
     }
     match &transformed.batch {
         Some(_) if is_as_it_came(transformed) => write(args, request, None),
-        Some(batch) => write(args, request, Some(&batch.message())),
-        None => Ok(ExitCode::SUCCESS),
+        // Routed to several destinations, a record may stay too.
+        _ => match &cases::leaving(transformed)[..] {
+            [(_, stays), ..] if !stays.is_empty() => write(args, request, Some(stays)),
+            _ => Ok(ExitCode::SUCCESS),
+        },
     }
 }
 
