@@ -84,7 +84,7 @@ impl Builtin {
     pub fn expressions(self) -> Vec<(String, Check)> {
         let (expressions, check) = match self {
             Builtin::PrivateKey => (vec![PRIVATE_KEY.to_owned()], Check::None),
-            Builtin::UrlPassword => (vec![URL_PASSWORD.to_owned()], Check::None),
+            Builtin::UrlPassword => (url_password(), Check::None),
             Builtin::Bearer => (bearer(), Check::None),
             Builtin::UrlQuery => (vec![URL_QUERY.to_owned(), URL_CODE.to_owned()], Check::None),
             Builtin::Jwt => (vec![JWT.to_owned()], Check::None),
@@ -112,8 +112,43 @@ const PRIVATE_KEY: &str = concat!(
     r".*?(?:-----END [A-Z0-9 ]{0,20}PRIVATE KEY(?: BLOCK)?-----|$)",
 );
 
-/// `postgres://user:secret@host`. Not a port, which no `@` follows.
-const URL_PASSWORD: &str = r#"(?-u)://[^\s/?#:@"'<>\\]*:(?<secret>[^\s/?#@"'<>\\]+)@"#;
+/// `postgres://user:secret@host`. Not a port, which no `@` follows before the path.
+fn url_password() -> Vec<String> {
+    /// Slashes may be escaped, as PHP does in JSON.
+    const SLASHES: &str = r"(?-u):(?://|\\/\\/)";
+    vec![
+        // As it should be: what is before the path ends at the last `@`, so one may be in the password, and in
+        // the user's name, which may be an address. Where a password has both an `@` and, behind it, a slash,
+        // this takes it up to its `@`: `u:p@a/b@c` is what a URL of the host `a` looks like, too. A `|` behind
+        // an `@` is between columns.
+        format!(
+            concat!(
+                r#"{slashes}[^\s/?#:"'<>\\|]*:"#,
+                r#"(?<secret>(?:[^\s/?#@"'<>\\]+|@[^\s/?#@"'<>\\|]*)(?:@[^\s/?#@"'<>\\|]*)*)@"#,
+            ),
+            slashes = SLASHES,
+        ),
+        // With a `/`, `?` or `#` that should have been encoded. Only if no `@` comes before it, for then it
+        // would be the path's; and not if up to five digits do, for these are a port, and the `@` is one
+        // of the path or query: `http://host:8080/path?mail=a@b.c`. Nor behind a host in brackets. What
+        // begins with it has no second slash: `file://C:/app/@scope`. The password ends at the first `@`,
+        // or at the last one before the next slash, and has no space or quote.
+        format!(
+            concat!(
+                r#"{slashes}[^\s/?#:@"'<>\\\[|]*:(?<secret>(?:[/?#][^\s/?#@"'<>\\|]+"#,
+                r#"|(?:[0-9]{{6,}}|[0-9]{{0,5}}[^0-9\s/?#@"'<>\\][^\s/?#@"'<>\\]*)"#,
+                r#"(?:[/?#]|\\/)(?:[^\s@"'<>\\|]|\\/)*)(?:@[^\s/?#@"'<>\\|]*)*)@[0-9A-Za-z_\[]"#,
+            ),
+            slashes = SLASHES,
+        ),
+        // Within a parameter of another URL: whatever would end it there is percent-encoded.
+        concat!(
+            r#"(?i-u)%3a%2f%2f(?:[^\s/?#:@&"'<>\\%]|%(?:[0-14-9a-f][0-9a-f]|2[0-9a-e]|3[0-9b-e]))*%3a"#,
+            r#"(?<secret>(?:[^\s/?#&"'<>\\%]|%(?:[0-14-9a-f][0-9a-f]|2[0-24-9a-e]|3[0-9a-e]))+)%40"#,
+        )
+        .to_owned(),
+    ]
+}
 
 /// Parameters by their name, at the beginning of a query or form too. What ends in one of the longer words is
 /// one (`X-Amz-Security-Token`, `newPassword`), a short word must be the whole name.
