@@ -86,7 +86,7 @@ impl Builtin {
             Builtin::PrivateKey => (vec![PRIVATE_KEY.to_owned()], Check::None),
             Builtin::UrlPassword => (url_password(), Check::None),
             Builtin::Bearer => (bearer(), Check::None),
-            Builtin::UrlQuery => (vec![URL_QUERY.to_owned(), URL_CODE.to_owned()], Check::None),
+            Builtin::UrlQuery => (url_query(), Check::None),
             Builtin::Jwt => (vec![JWT.to_owned()], Check::None),
             Builtin::ApiKey => (api_key(), Check::None),
             Builtin::Email => (email(), Check::None),
@@ -151,15 +151,33 @@ fn url_password() -> Vec<String> {
 }
 
 /// Parameters by their name, at the beginning of a query or form too. What ends in one of the longer words is
-/// one (`X-Amz-Security-Token`, `newPassword`), a short word must be the whole name.
-const URL_QUERY: &str = concat!(
-    r"(?i-u)(?:^|[?&#;])(?:",
-    r"[a-z0-9_.%-]*(?:token|secret|password|passwd|passphrase|signature|api[_-]?key|access[_-]?key(?:[_-]?id)?",
-    r"|private[_-]?key|subscription-key|credentials?|session[_-]?id|sessid|code_verifier)",
-    r"|key|pwd|pass|pin|otp|sig|hmac|auth|authorization|jwt|sid|session|ticket|assertion|client_assertion",
-    r"|samlre(?:sponse|quest)",
-    r#")=(?<secret>[^&#\s"'<>\\]+)"#,
-);
+/// one (`X-Amz-Security-Token`, `newPassword`), a short word must be the whole name. Either may stand in the
+/// brackets of Rails and PHP (`user[password]`, `user[pin]`), which may be percent-encoded.
+fn url_query() -> Vec<String> {
+    const NAME: &str = concat!(
+        r"(?:[a-z0-9_.%\[\]-]*(?:token|secret|(?:password|passwd)(?:[_-]?(?:confirm(?:ation)?|again|repeat|[0-9]))?",
+        r"|passphrase|signature|api[_-]?key|access[_-]?key(?:[_-]?id)?",
+        r"|private[_-]?key|subscription-key|credentials?|session[_-]?id|sessid|code_verifier)",
+        r"|(?:[a-z0-9_.%\[\]-]*(?:\[|%(?:25)?5b))?",
+        r"(?:pwd|pass|pin|otp|sig|hmac|auth|authorization|jwt|sid|session|ticket|assertion|client_assertion",
+        r"|samlre(?:sponse|quest))",
+        // `sort[key]` and `filter[key]` are none.
+        r"|key)(?:\]|%(?:25)?5d)?(?:(?:\[|%(?:25)?5b)[0-9]*(?:\]|%(?:25)?5d))?",
+    );
+    vec![
+        // Go writes `&` in JSON as `\u0026`.
+        format!(r#"(?i-u)(?:^|[?&#;]|\\u0026){NAME}=(?<secret>[^&#\s"'<>\\]+)"#),
+        // Within a parameter of another URL: a percent-encoded `&` or `#` ends it.
+        format!(
+            concat!(
+                r"(?i-u)(?:[?&#;]|%3f|%26|%23|%3b){name}%3d",
+                r#"(?<secret>(?:[^&#\s"'<>\\%]|%(?:[013-9a-f][0-9a-f]|2[0-24-57-9a-f]))+)"#,
+            ),
+            name = NAME,
+        ),
+        URL_CODE.to_owned(),
+    ]
+}
 
 /// The code of OAuth, which is longer than a status's or a country's.
 const URL_CODE: &str = r#"(?-u)(?:^|[?&#;])code=(?<secret>[^&#\s"'<>\\]{8,})"#;
