@@ -87,7 +87,7 @@ impl Builtin {
             Builtin::UrlPassword => (url_password(), Check::None),
             Builtin::Bearer => (bearer(), Check::None),
             Builtin::UrlQuery => (url_query(), Check::None),
-            Builtin::Jwt => (vec![JWT.to_owned()], Check::None),
+            Builtin::Jwt => (vec![jwt()], Check::None),
             Builtin::ApiKey => (api_key(), Check::None),
             Builtin::Email => (email(), Check::None),
             Builtin::Iban => (vec![iban()], Check::Iban),
@@ -106,10 +106,16 @@ fn filled(expression: &str, words: &[(&str, &str)]) -> String {
     words.iter().fold(expression.to_owned(), fill)
 }
 
-/// PEM and OpenPGP, to their end or that of the text; line ends may be written as `\n`.
+/// What stands before something that says by its beginning what it is: no letter or digit. An underscore is
+/// a letter to `\b` (`token_ghp_…`), and a sign that is percent-encoded ends in one (`%3Dghp_…`).
+const START: &str = r"(?:\b|_|%[0-9A-Fa-f]{2})";
+/// And behind what is of a certain length: `AKIA…_old`.
+const END: &str = "(?:$|[^0-9A-Za-z])";
+
+/// PEM and OpenPGP, to their end or that of the text; line ends may be written as `\n`, spaces as in a form.
 const PRIVATE_KEY: &str = concat!(
-    r"(?s-u)-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY(?: BLOCK)?-----",
-    r".*?(?:-----END [A-Z0-9 ]{0,20}PRIVATE KEY(?: BLOCK)?-----|$)",
+    r"(?s-u)-----BEGIN(?:[ +]|%20)[A-Z0-9 +%]{0,30}PRIVATE(?:[ +]|%20)KEY(?:(?:[ +]|%20)BLOCK)?-----",
+    r".*?(?:-----END(?:[ +]|%20)[A-Z0-9 +%]{0,30}PRIVATE(?:[ +]|%20)KEY(?:(?:[ +]|%20)BLOCK)?-----|$)",
 );
 
 /// `postgres://user:secret@host`. Not a port, which no `@` follows before the path.
@@ -184,10 +190,15 @@ const URL_CODE: &str = r#"(?-u)(?:^|[?&#;])code=(?<secret>[^&#\s"'<>\\]{8,})"#;
 
 /// Signed (three parts) or encrypted (five), and one that was cut off in its second part: that holds the
 /// claims.
-const JWT: &str = concat!(
-    r"(?-u)\beyJ[A-Za-z0-9_-]{10,}\.",
-    r"(?:eyJ[A-Za-z0-9_-]*|[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{10,})(?:\.[A-Za-z0-9_-]+)*",
-);
+fn jwt() -> String {
+    format!(
+        concat!(
+            r"(?-u){start}(?<secret>eyJ[A-Za-z0-9_-]{{10,}}\.",
+            r"(?:eyJ[A-Za-z0-9_-]*|[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{{10,}})(?:\.[A-Za-z0-9_-]+)*)",
+        ),
+        start = START,
+    )
+}
 
 /// What stands after a scheme's word. Behind `Authorization:` that is anything; elsewhere it must look like a
 /// token, for one may also speak of bearers and of basic authentication.
@@ -237,39 +248,39 @@ fn api_key() -> Vec<String> {
         r"sk-[0-9A-Za-z]{32,}",                       // OpenAI and those who took after it
         r"sk-(?:proj|svcacct|admin|ant|or|lf)-[0-9A-Za-z_-]{20,}",
         r"gh[opsur]_[0-9A-Za-z]{36,}", // GitHub
-        r"github_pat_[0-9A-Za-z]{22}_[0-9A-Za-z]{59}",
+        r"github_pat_[0-9A-Za-z]{22}_[0-9A-Za-z]{59,}",
         r"gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat)-[0-9A-Za-z_.-]{20,}", // GitLab
         r"xox[abeoprs]-[0-9A-Za-z-]{20,}",                                    // Slack
-        r"xapp-[0-9]-[0-9A-Z]{8,}-[0-9]{8,}-[0-9a-f]{32,}",
-        r"AIza[0-9A-Za-z_-]{35}", // Google
+        r"xapp-[0-9]-[0-9A-Z]{8,}-[0-9]{8,}-[0-9A-Za-z]{32,}",
+        r"AIza[0-9A-Za-z_-]{35,}", // Google
         r"ya29\.[0-9A-Za-z_-]{20,}",
-        r"GOCSPX-[0-9A-Za-z_-]{28}",
-        r"shp(?:at|ca|pa|ss|ua|tka)_[0-9A-Fa-f]{32}\b", // Shopify
-        r"npm_[0-9A-Za-z]{36}\b",
+        r"GOCSPX-[0-9A-Za-z_-]{28,}",
+        r"shp(?:at|ca|pa|ss|ua|tka)_[0-9A-Fa-f]{32}", // Shopify
+        r"npm_[0-9A-Za-z]{36}",
         r"pypi-[0-9A-Za-z_-]{50,}",
-        r"rubygems_[0-9a-f]{48}\b",
-        r"SG\.[0-9A-Za-z_-]{22}\.[0-9A-Za-z_-]{43}", // SendGrid
-        r"key-[0-9a-f]{32}\b",                       // Mailgun
-        r"SK[0-9a-f]{32}\b",                         // Twilio
-        r"do[opr]_v1_[0-9a-f]{64}\b",                // DigitalOcean
+        r"rubygems_[0-9a-f]{48}",
+        r"SG\.[0-9A-Za-z_-]{22}\.[0-9A-Za-z_-]{43,}", // SendGrid
+        r"\bkey-[0-9a-f]{32}",                        // Mailgun; `cache_key-…` is none
+        r"SK[0-9a-f]{32}",                            // Twilio
+        r"do[opr]_v1_[0-9a-f]{64}",                   // DigitalOcean
         r"dp\.(?:pt|st|ct|sa|scim|audit)\.[0-9A-Za-z]{40,}", // Doppler
-        r"hv[bsr]\.[0-9A-Za-z_-]{24,}",              // HashiCorp Vault
-        r"glsa_[0-9A-Za-z]{32}_[0-9a-f]{8}\b",       // Grafana
-        r"NRAK-[0-9A-Z]{27}\b",                      // New Relic
-        r"lin_api_[0-9A-Za-z]{40}\b",                // Linear
-        r"ntn_[0-9A-Za-z]{40,}",                     // Notion
-        r"fig[dp]_[0-9A-Za-z_-]{40,}",               // Figma
-        r"hf_[A-Za-z]{34}\b",                        // Hugging Face
-        r"r8_[0-9A-Za-z]{37}\b",                     // Replicate
-        r"gsk_[0-9A-Za-z]{52}\b",                    // Groq
-        r"xai-[0-9A-Za-z]{80}\b",
-        r"pplx-[0-9A-Za-z]{48}\b",
+        r"hv[bsr]\.[0-9A-Za-z_-]{24,}",               // HashiCorp Vault
+        r"glsa_[0-9A-Za-z]{32}_[0-9a-f]{8}",          // Grafana
+        r"NRAK-[0-9A-Z]{27}",                         // New Relic
+        r"lin_api_[0-9A-Za-z]{40}",                   // Linear
+        r"ntn_[0-9A-Za-z]{40,}",                      // Notion
+        r"fig[dp]_[0-9A-Za-z_-]{40,}",                // Figma
+        r"hf_[A-Za-z]{34}",                           // Hugging Face
+        r"r8_[0-9A-Za-z]{37}",                        // Replicate
+        r"gsk_[0-9A-Za-z]{52}",                       // Groq
+        r"xai-[0-9A-Za-z]{80}",
+        r"pplx-[0-9A-Za-z]{48}",
         r"dckr_[op]at_[0-9A-Za-z_-]{27,}", // Docker
-        r"dapi[0-9a-f]{32}\b",             // Databricks
-        r"sbp_[0-9a-f]{40}\b",             // Supabase
+        r"dapi[0-9a-f]{32}",               // Databricks
+        r"sbp_[0-9a-f]{40}",               // Supabase
         r"pscale_(?:tkn|pw|oauth)_[0-9A-Za-z_.-]{32,}",
         r"sq0(?:atp|csp)-[0-9A-Za-z_-]{22,}", // Square
-        r"AGE-SECRET-KEY-1[0-9A-Z]{58}\b",
+        r"AGE-SECRET-KEY-1[0-9A-Z]{58}",
     ];
     /// Those that are base64.
     const BASE64: &[&str] = &[
@@ -279,14 +290,14 @@ fn api_key() -> Vec<String> {
         r"AT(?:ATT|CTT)3[0-9A-Za-z_=-]{60,}", // Atlassian
     ];
     vec![
-        format!(r"(?-u)\b(?:{})", KEYS.join("|")),
-        format!(r"(?-u)\b(?:{})", BASE64.join("|")),
-        r"(?-u)\b(?:AKIA|ASIA|ABIA|ACCA)[2-7A-Z]{16}\b".to_owned(), // AWS
+        format!("(?-u){START}(?<secret>{}){END}", KEYS.join("|")),
+        format!("(?-u){START}(?<secret>{})", BASE64.join("|")),
+        format!("(?-u){START}(?<secret>(?:AKIA|ASIA|ABIA|ACCA)[2-7A-Z]{{16}}){END}"), // AWS
         // Addresses that are keys: who knows one may post there.
         r"(?-u)\bhooks\.slack\.com/(?:services|workflows|triggers)/(?<secret>[0-9A-Za-z/_-]{20,})".to_owned(),
-        r"(?-u)/api/webhooks/(?<secret>[0-9]{15,}/[0-9A-Za-z_-]{30,})".to_owned(), // Discord
-        r"(?-u)\.webhook\.office\.com/webhookb2/(?<secret>[0-9A-Za-z/@_-]{30,})".to_owned(), // Teams
-        r"(?-u)(?:\b|bot)(?<secret>[0-9]{8,10}:AA[0-9A-Za-z_-]{32,34})".to_owned(), // Telegram
+        r"(?-u)/api/(?:v[0-9]+/)?webhooks/(?<secret>[0-9]{15,}/[0-9A-Za-z_-]{30,})".to_owned(), // Discord
+        r"(?-u)\.webhook\.office\.com/webhookb2/(?<secret>[0-9A-Za-z/@_-]{30,})".to_owned(),    // Teams
+        format!("(?-u)(?:{START}|bot)(?<secret>[0-9]{{8,10}}:AA[0-9A-Za-z_-]{{32,34}})"),       // Telegram
     ]
 }
 
@@ -298,7 +309,7 @@ fn email() -> Vec<String> {
         ("first", r"(?:[0-9A-Za-z_]|[\xc3-\xdf][\x80-\xbf])"),
         ("local", r"(?:[0-9A-Za-z._%+'-]|[\xc3-\xdf][\x80-\xbf])"),
         ("label", r"(?:[0-9A-Za-z-]|[\xc3-\xdf][\x80-\xbf])+"),
-        ("top", r"(?:xn--[0-9A-Za-z-]+|(?:[A-Za-z]|[\xc3-\xdf][\x80-\xbf]){2,})"),
+        ("top", r"(?:[Xx][Nn]--[0-9A-Za-z-]+|(?:[A-Za-z]|[\xc3-\xdf][\x80-\xbf]){2,})"),
     ];
     let with = |at: &str| {
         let expression = concat!(
@@ -347,17 +358,17 @@ fn iban() -> String {
     ];
     let country = |(length, names): &(usize, &str), class: &str| {
         let (groups, rest) = ((length - 4) / 4, (length - 4) % 4);
-        let rest = if rest == 0 { String::new() } else { format!("[ -]?{class}{{{rest}}}") };
-        format!("(?:{names})[0-9]{{2}}(?:[ -]?{class}{{4}}){{{groups}}}{rest}")
+        let rest = if rest == 0 { String::new() } else { format!("[ +-]?{class}{{{rest}}}") };
+        format!("(?:{names})[0-9]{{2}}(?:[ +-]?{class}{{4}}){{{groups}}}{rest}")
     };
     let countries: Vec<String> = DIGITS
         .iter()
         .map(|of| country(of, "[0-9]"))
         .chain(LETTERS_TOO.iter().map(|of| country(of, "[0-9A-Z]")))
         // Its country is two hexadecimal digits: what must be digits is.
-        .chain(["AD[0-9]{2}(?:[ -]?[0-9]{4}){2}(?:[ -]?[0-9A-Z]{4}){3}".to_owned()])
+        .chain(["AD[0-9]{2}(?:[ +-]?[0-9]{4}){2}(?:[ +-]?[0-9A-Z]{4}){3}".to_owned()])
         .collect();
-    format!(r"(?-u)\b(?:{})\b", countries.join("|"))
+    format!("(?-u){START}(?<secret>{}){END}", countries.join("|"))
 }
 
 /// By issuer and length, in one piece or in the groups that are printed on cards. Not within a longer number,
@@ -390,13 +401,13 @@ fn card_number() -> Vec<String> {
     let whole = format!(
         concat!(
             r"(?-u)gid://[A-Za-z/-]+[0-9]+|\b0[Xx][0-9A-Fa-f]+",
-            r"|(?:^|[^0-9A-Fa-f.]|(?:^|[^0-9])\.|[Cc]ard|CARD)(?<secret>{})(?:$|[^0-9A-Fa-f.]|\.(?:$|[^0-9]))",
+            r"|(?:^|[^0-9A-Fa-f.]|(?:^|[^0-9])\.|[Cc]ard|CARD|%[2-7][0-9A-Fa-f])(?<secret>{})(?:$|[^0-9A-Fa-f.]|\.(?:$|[^0-9]))",
         ),
         ISSUERS.join("|"),
     );
     let grouped = format!(
         concat!(
-            r"(?-u)(?:^|[^0-9A-Fa-f.-]|(?:^|[^0-9A-Fa-f])[.-]|[Cc]ard|CARD)(?<secret>{})",
+            r"(?-u)(?:^|[^0-9A-Fa-f.-]|(?:^|[^0-9A-Fa-f])[.-]|[Cc]ard|CARD|%[2-7][0-9A-Fa-f])(?<secret>{})",
             r"(?:$|[^0-9A-Fa-f.-]|[.-](?:$|[^0-9A-Fa-f]))",
         ),
         GROUPS.join("|"),
@@ -414,7 +425,7 @@ fn ipv6() -> Vec<String> {
         "(?:[23][0-9A-Fa-f]{3}|[Ff](?:[CcDd][0-9A-Fa-f]{2}|[Ee][89ABab][0-9A-Fa-f]|[Ff][0-9A-Fa-f]{2})",
         "|64:[Ff]{2}9[Bb])",
     );
-    const START: &str = "(?:^|[^0-9A-Za-z:.])";
+    const START: &str = "(?:^|[^0-9A-Za-z:.]|%[2-7][0-9A-Fa-f])";
     const END: &str = "(?:$|[^0-9A-Za-z:]|:(?:$|[^0-9A-Za-z:]))";
     let v4 = [OCTET; 4].join(r"\.");
     let words: &[(&str, &str)] =
@@ -435,12 +446,12 @@ fn ipv6() -> Vec<String> {
 /// Four numbers up to 255. Not where they are a version: behind the word, before a suffix or a file's, within
 /// more than four; nor what is nobody's: networks and versions that end in `.0.0`, and the loopback.
 fn ipv4() -> String {
-    const START: &str = "(?:^|[^0-9A-Za-z.])";
+    const START: &str = "(?:^|[^0-9A-Za-z.]|%[2-7][0-9A-Fa-f])";
     const END: &str = r"(?:$|[^0-9A-Za-z.]|\.(?:$|[^0-9]))";
     const NOT_ZERO: &str = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9][0-9]?)";
     filled(
         concat!(
-            r"(?-u)(?i:version|release|firmware|build|\bver|\brev|\bv)[^0-9A-Za-z]{0,4}v?[0-9]+(?:\.[0-9]+)+",
+            r"(?-u)(?i:version|release|firmware|build|(?:\b|_)(?:ver|rev|v))[^0-9A-Za-z]{0,4}v?[0-9]+(?:\.[0-9]+)+",
             r"|{start}(?:",
             r"127(?:\.[0-9]+){3}\b",
             r"|[0-9]+(?:\.[0-9]+){3}[-.+_]?(?i:alpha|beta|rc|pre|snapshot|dev|nightly|final|release|post",
