@@ -205,30 +205,46 @@ fn jwt() -> String {
 fn bearer() -> Vec<String> {
     const TOKEN: &str = "A-Za-z._~+/-";
     const BASE64: &str = "A-Za-z+/";
-    let after = |word: &str, class: &str| {
-        let token = with_digit(class, 8);
-        format!(
-            r#"(?-u)\b{word}(?:[\s:="'\\]|%20)+(?<secret>(?:{token}|[{class}]{{24,}}|[{class}]{{6,}}=)=*)"#
-        )
-    };
-    vec![
-        concat!(
-            r#"(?-u)[Aa]uthorization["'\\]*\s*[:=]\s*["'\\\[]*(?i:bearer|basic|token|api-?key|negotiate|ntlm|dpop"#,
-            r#"|ssws|sharedkey|key)(?:\s|%20)+(?<secret>[^\s"'\\,;\]}]+)"#,
-        )
-        .to_owned(),
+    /// Between a header's name and its value: in a request, in JSON, in a hash of Ruby, in a list of Go, in a
+    /// pair of Python, in a form.
+    const IS: &str =
+        r#"(?:["'\\]*\s*(?:=>|[:=]|%3[ADad])(?:[\s+]|%20)*["'\\\[]*b?["'\\]*|["'\\]+,\s*b?["'\\]+)"#;
+    // Each with its own capitals: a word that is in every match is looked for before all else. CGI has
+    // `HTTP_AUTHORIZATION`.
+    let mut expressions = Vec::new();
+    for name in ["[Aa]uthorization", "AUTHORIZATION"] {
         // A list of names and values.
-        concat!(
-            r#"(?-u)[Aa]uthorization["'\\]*\s*[:=]\s*["'\\\[]*(?i:digest|hawk|oauth|hmac|aws4-hmac-sha256)\s+"#,
-            r#"(?<secret>[A-Za-z_-]+=(?:\\*"[^"\\]*\\*"|[^\s,"'\\]*)"#,
-            r#"(?:\s*,\s*[A-Za-z_-]+=(?:\\*"[^"\\]*\\*"|[^\s,"'\\]*))*)"#,
-        )
-        .to_owned(),
-        after("[Bb]earer", TOKEN),
-        after("BEARER", TOKEN),
-        after("[Bb]asic", BASE64),
-        after("BASIC", BASE64),
-    ]
+        expressions.push(format!(
+            concat!(
+                r#"(?-u){name}{is}(?i:digest|hawk|oauth|hmac|aws4-hmac-sha256|token)(?:[\s+]|%20)+"#,
+                r#"(?<secret>[A-Za-z_-]+=(?:\\*"[^"\\]*\\*"|[^\s,"'\\]*)"#,
+                r#"(?:\s*,\s*[A-Za-z_-]+=(?:\\*"[^"\\]*\\*"|[^\s,"'\\]*))*)"#,
+            ),
+            name = name,
+            is = IS,
+        ));
+        expressions.push(format!(
+            concat!(
+                r#"(?-u){name}{is}(?i:bearer|basic|token|api-?key|negotiate|ntlm|dpop|ssws|sharedkey|key)"#,
+                r#"(?:[\s+]|%20)+(?<secret>[^\s"'\\,;\]}}]+)"#,
+            ),
+            name = name,
+            is = IS,
+        ));
+    }
+    let after = |word: &str, separator: &str, class: &str| {
+        let token = with_digit(class, 8);
+        let secret = format!("(?:{token}|[{class}]{{24,}}|[{class}]{{6,}}=)=*");
+        format!(r#"(?-u){word}(?:[\s:="'\\]|{separator})+(?<secret>{secret})"#)
+    };
+    for word in ["[Bb]earer", "BEARER"] {
+        expressions.push(after(&format!("{START}{word}"), r"\+|%20|%3[ADad]", TOKEN));
+    }
+    // A plan's name may end in `_basic`, and stand before a `+`.
+    for word in ["[Bb]asic", "BASIC"] {
+        expressions.push(after(&format!(r"\b{word}"), "%20", BASE64));
+    }
+    expressions
 }
 
 /// At least so many characters of a class and digits, with a digit among the first of them.
