@@ -84,10 +84,10 @@ impl Builtin {
     pub fn expressions(self) -> Vec<(String, Check)> {
         let (expressions, check) = match self {
             Builtin::PrivateKey => (vec![PRIVATE_KEY.to_owned()], Check::None),
-            Builtin::UrlPassword => (vec![URL_PASSWORD.to_owned()], Check::None),
+            Builtin::UrlPassword => (url_password(), Check::None),
             Builtin::Bearer => (bearer(), Check::None),
-            Builtin::UrlQuery => (vec![URL_QUERY.to_owned(), URL_CODE.to_owned()], Check::None),
-            Builtin::Jwt => (vec![JWT.to_owned()], Check::None),
+            Builtin::UrlQuery => (url_query(), Check::None),
+            Builtin::Jwt => (vec![jwt()], Check::None),
             Builtin::ApiKey => (api_key(), Check::None),
             Builtin::Email => (email(), Check::None),
             Builtin::Iban => (vec![iban()], Check::Iban),
@@ -106,65 +106,145 @@ fn filled(expression: &str, words: &[(&str, &str)]) -> String {
     words.iter().fold(expression.to_owned(), fill)
 }
 
-/// PEM and OpenPGP, to their end or that of the text; line ends may be written as `\n`.
+/// What stands before something that says by its beginning what it is: no letter or digit. An underscore is
+/// a letter to `\b` (`token_ghp_…`), and a sign that is percent-encoded ends in one (`%3Dghp_…`).
+const START: &str = r"(?:\b|_|%[0-9A-Fa-f]{2})";
+/// And behind what is of a certain length: `AKIA…_old`.
+const END: &str = "(?:$|[^0-9A-Za-z])";
+
+/// PEM and OpenPGP, to their end or that of the text; line ends may be written as `\n`, spaces as in a form.
 const PRIVATE_KEY: &str = concat!(
-    r"(?s-u)-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY(?: BLOCK)?-----",
-    r".*?(?:-----END [A-Z0-9 ]{0,20}PRIVATE KEY(?: BLOCK)?-----|$)",
+    r"(?s-u)-----BEGIN(?:[ +]|%20)[A-Z0-9 +%]{0,30}PRIVATE(?:[ +]|%20)KEY(?:(?:[ +]|%20)BLOCK)?-----",
+    r".*?(?:-----END(?:[ +]|%20)[A-Z0-9 +%]{0,30}PRIVATE(?:[ +]|%20)KEY(?:(?:[ +]|%20)BLOCK)?-----|$)",
 );
 
-/// `postgres://user:secret@host`. Not a port, which no `@` follows.
-const URL_PASSWORD: &str = r#"(?-u)://[^\s/?#:@"'<>\\]*:(?<secret>[^\s/?#@"'<>\\]+)@"#;
+/// `postgres://user:secret@host`. Not a port, which no `@` follows before the path.
+fn url_password() -> Vec<String> {
+    /// Slashes may be escaped, as PHP does in JSON.
+    const SLASHES: &str = r"(?-u):(?://|\\/\\/)";
+    vec![
+        // As it should be: what is before the path ends at the last `@`, so one may be in the password, and in
+        // the user's name, which may be an address. Where a password has both an `@` and, behind it, a slash,
+        // this takes it up to its `@`: `u:p@a/b@c` is what a URL of the host `a` looks like, too. A `|` behind
+        // an `@` is between columns.
+        format!(
+            concat!(
+                r#"{slashes}[^\s/?#:"'<>\\|]*:"#,
+                r#"(?<secret>(?:[^\s/?#@"'<>\\]+|@[^\s/?#@"'<>\\|]*)(?:@[^\s/?#@"'<>\\|]*)*)@"#,
+            ),
+            slashes = SLASHES,
+        ),
+        // With a `/`, `?` or `#` that should have been encoded. Only if no `@` comes before it, for then it
+        // would be the path's; and not if up to five digits do, for these are a port, and the `@` is one
+        // of the path or query: `http://host:8080/path?mail=a@b.c`. Nor behind a host in brackets. What
+        // begins with it has no second slash: `file://C:/app/@scope`. The password ends at the first `@`,
+        // or at the last one before the next slash, and has no space or quote.
+        format!(
+            concat!(
+                r#"{slashes}[^\s/?#:@"'<>\\\[|]*:(?<secret>(?:[/?#][^\s/?#@"'<>\\|]+"#,
+                r#"|(?:[0-9]{{6,}}|[0-9]{{0,5}}[^0-9\s/?#@"'<>\\][^\s/?#@"'<>\\]*)"#,
+                r#"(?:[/?#]|\\/)(?:[^\s@"'<>\\|]|\\/)*)(?:@[^\s/?#@"'<>\\|]*)*)@[0-9A-Za-z_\[]"#,
+            ),
+            slashes = SLASHES,
+        ),
+        // Within a parameter of another URL: whatever would end it there is percent-encoded.
+        concat!(
+            r#"(?i-u)%3a%2f%2f(?:[^\s/?#:@&"'<>\\%]|%(?:[0-14-9a-f][0-9a-f]|2[0-9a-e]|3[0-9b-e]))*%3a"#,
+            r#"(?<secret>(?:[^\s/?#&"'<>\\%]|%(?:[0-14-9a-f][0-9a-f]|2[0-24-9a-e]|3[0-9a-e]))+)%40"#,
+        )
+        .to_owned(),
+    ]
+}
 
 /// Parameters by their name, at the beginning of a query or form too. What ends in one of the longer words is
-/// one (`X-Amz-Security-Token`, `newPassword`), a short word must be the whole name.
-const URL_QUERY: &str = concat!(
-    r"(?i-u)(?:^|[?&#;])(?:",
-    r"[a-z0-9_.%-]*(?:token|secret|password|passwd|passphrase|signature|api[_-]?key|access[_-]?key(?:[_-]?id)?",
-    r"|private[_-]?key|subscription-key|credentials?|session[_-]?id|sessid|code_verifier)",
-    r"|key|pwd|pass|pin|otp|sig|hmac|auth|authorization|jwt|sid|session|ticket|assertion|client_assertion",
-    r"|samlre(?:sponse|quest)",
-    r#")=(?<secret>[^&#\s"'<>\\]+)"#,
-);
+/// one (`X-Amz-Security-Token`, `newPassword`), a short word must be the whole name. Either may stand in the
+/// brackets of Rails and PHP (`user[password]`, `user[pin]`), which may be percent-encoded.
+fn url_query() -> Vec<String> {
+    const NAME: &str = concat!(
+        r"(?:[a-z0-9_.%\[\]-]*(?:token|secret|(?:password|passwd)(?:[_-]?(?:confirm(?:ation)?|again|repeat|[0-9]))?",
+        r"|passphrase|signature|api[_-]?key|access[_-]?key(?:[_-]?id)?",
+        r"|private[_-]?key|subscription-key|credentials?|session[_-]?id|sessid|code_verifier)",
+        r"|(?:[a-z0-9_.%\[\]-]*(?:\[|%(?:25)?5b))?",
+        r"(?:pwd|pass|pin|otp|sig|hmac|auth|authorization|jwt|sid|session|ticket|assertion|client_assertion",
+        r"|samlre(?:sponse|quest))",
+        // `sort[key]` and `filter[key]` are none.
+        r"|key)(?:\]|%(?:25)?5d)?(?:(?:\[|%(?:25)?5b)[0-9]*(?:\]|%(?:25)?5d))?",
+    );
+    vec![
+        // Go writes `&` in JSON as `\u0026`.
+        format!(r#"(?i-u)(?:^|[?&#;]|\\u0026){NAME}=(?<secret>[^&#\s"'<>\\]+)"#),
+        // Within a parameter of another URL: a percent-encoded `&` or `#` ends it.
+        format!(
+            concat!(
+                r"(?i-u)(?:[?&#;]|%3f|%26|%23|%3b){name}%3d",
+                r#"(?<secret>(?:[^&#\s"'<>\\%]|%(?:[013-9a-f][0-9a-f]|2[0-24-57-9a-f]))+)"#,
+            ),
+            name = NAME,
+        ),
+        URL_CODE.to_owned(),
+    ]
+}
 
 /// The code of OAuth, which is longer than a status's or a country's.
 const URL_CODE: &str = r#"(?-u)(?:^|[?&#;])code=(?<secret>[^&#\s"'<>\\]{8,})"#;
 
 /// Signed (three parts) or encrypted (five), and one that was cut off in its second part: that holds the
 /// claims.
-const JWT: &str = concat!(
-    r"(?-u)\beyJ[A-Za-z0-9_-]{10,}\.",
-    r"(?:eyJ[A-Za-z0-9_-]*|[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{10,})(?:\.[A-Za-z0-9_-]+)*",
-);
+fn jwt() -> String {
+    format!(
+        concat!(
+            r"(?-u){start}(?<secret>eyJ[A-Za-z0-9_-]{{10,}}\.",
+            r"(?:eyJ[A-Za-z0-9_-]*|[A-Za-z0-9_-]*\.[A-Za-z0-9_-]{{10,}})(?:\.[A-Za-z0-9_-]+)*)",
+        ),
+        start = START,
+    )
+}
 
 /// What stands after a scheme's word. Behind `Authorization:` that is anything; elsewhere it must look like a
 /// token, for one may also speak of bearers and of basic authentication.
 fn bearer() -> Vec<String> {
     const TOKEN: &str = "A-Za-z._~+/-";
     const BASE64: &str = "A-Za-z+/";
-    let after = |word: &str, class: &str| {
-        let token = with_digit(class, 8);
-        format!(
-            r#"(?-u)\b{word}(?:[\s:="'\\]|%20)+(?<secret>(?:{token}|[{class}]{{24,}}|[{class}]{{6,}}=)=*)"#
-        )
-    };
-    vec![
-        concat!(
-            r#"(?-u)[Aa]uthorization["'\\]*\s*[:=]\s*["'\\\[]*(?i:bearer|basic|token|api-?key|negotiate|ntlm|dpop"#,
-            r#"|ssws|sharedkey|key)(?:\s|%20)+(?<secret>[^\s"'\\,;\]}]+)"#,
-        )
-        .to_owned(),
+    /// Between a header's name and its value: in a request, in JSON, in a hash of Ruby, in a list of Go, in a
+    /// pair of Python, in a form.
+    const IS: &str =
+        r#"(?:["'\\]*\s*(?:=>|[:=]|%3[ADad])(?:[\s+]|%20)*["'\\\[]*b?["'\\]*|["'\\]+,\s*b?["'\\]+)"#;
+    // Each with its own capitals: a word that is in every match is looked for before all else. CGI has
+    // `HTTP_AUTHORIZATION`.
+    let mut expressions = Vec::new();
+    for name in ["[Aa]uthorization", "AUTHORIZATION"] {
         // A list of names and values.
-        concat!(
-            r#"(?-u)[Aa]uthorization["'\\]*\s*[:=]\s*["'\\\[]*(?i:digest|hawk|oauth|hmac|aws4-hmac-sha256)\s+"#,
-            r#"(?<secret>[A-Za-z_-]+=(?:\\*"[^"\\]*\\*"|[^\s,"'\\]*)"#,
-            r#"(?:\s*,\s*[A-Za-z_-]+=(?:\\*"[^"\\]*\\*"|[^\s,"'\\]*))*)"#,
-        )
-        .to_owned(),
-        after("[Bb]earer", TOKEN),
-        after("BEARER", TOKEN),
-        after("[Bb]asic", BASE64),
-        after("BASIC", BASE64),
-    ]
+        expressions.push(format!(
+            concat!(
+                r#"(?-u){name}{is}(?i:digest|hawk|oauth|hmac|aws4-hmac-sha256|token)(?:[\s+]|%20)+"#,
+                r#"(?<secret>[A-Za-z_-]+=(?:\\*"[^"\\]*\\*"|[^\s,"'\\]*)"#,
+                r#"(?:\s*,\s*[A-Za-z_-]+=(?:\\*"[^"\\]*\\*"|[^\s,"'\\]*))*)"#,
+            ),
+            name = name,
+            is = IS,
+        ));
+        expressions.push(format!(
+            concat!(
+                r#"(?-u){name}{is}(?i:bearer|basic|token|api-?key|negotiate|ntlm|dpop|ssws|sharedkey|key)"#,
+                r#"(?:[\s+]|%20)+(?<secret>[^\s"'\\,;\]}}]+)"#,
+            ),
+            name = name,
+            is = IS,
+        ));
+    }
+    let after = |word: &str, separator: &str, class: &str| {
+        let token = with_digit(class, 8);
+        let secret = format!("(?:{token}|[{class}]{{24,}}|[{class}]{{6,}}=)=*");
+        format!(r#"(?-u){word}(?:[\s:="'\\]|{separator})+(?<secret>{secret})"#)
+    };
+    for word in ["[Bb]earer", "BEARER"] {
+        expressions.push(after(&format!("{START}{word}"), r"\+|%20|%3[ADad]", TOKEN));
+    }
+    // A plan's name may end in `_basic`, and stand before a `+`.
+    for word in ["[Bb]asic", "BASIC"] {
+        expressions.push(after(&format!(r"\b{word}"), "%20", BASE64));
+    }
+    expressions
 }
 
 /// At least so many characters of a class and digits, with a digit among the first of them.
@@ -184,39 +264,39 @@ fn api_key() -> Vec<String> {
         r"sk-[0-9A-Za-z]{32,}",                       // OpenAI and those who took after it
         r"sk-(?:proj|svcacct|admin|ant|or|lf)-[0-9A-Za-z_-]{20,}",
         r"gh[opsur]_[0-9A-Za-z]{36,}", // GitHub
-        r"github_pat_[0-9A-Za-z]{22}_[0-9A-Za-z]{59}",
+        r"github_pat_[0-9A-Za-z]{22}_[0-9A-Za-z]{59,}",
         r"gl(?:pat|dt|rt|cbt|ptt|ft|imt|agent|oas|soat)-[0-9A-Za-z_.-]{20,}", // GitLab
         r"xox[abeoprs]-[0-9A-Za-z-]{20,}",                                    // Slack
-        r"xapp-[0-9]-[0-9A-Z]{8,}-[0-9]{8,}-[0-9a-f]{32,}",
-        r"AIza[0-9A-Za-z_-]{35}", // Google
+        r"xapp-[0-9]-[0-9A-Z]{8,}-[0-9]{8,}-[0-9A-Za-z]{32,}",
+        r"AIza[0-9A-Za-z_-]{35,}", // Google
         r"ya29\.[0-9A-Za-z_-]{20,}",
-        r"GOCSPX-[0-9A-Za-z_-]{28}",
-        r"shp(?:at|ca|pa|ss|ua|tka)_[0-9A-Fa-f]{32}\b", // Shopify
-        r"npm_[0-9A-Za-z]{36}\b",
+        r"GOCSPX-[0-9A-Za-z_-]{28,}",
+        r"shp(?:at|ca|pa|ss|ua|tka)_[0-9A-Fa-f]{32}", // Shopify
+        r"npm_[0-9A-Za-z]{36}",
         r"pypi-[0-9A-Za-z_-]{50,}",
-        r"rubygems_[0-9a-f]{48}\b",
-        r"SG\.[0-9A-Za-z_-]{22}\.[0-9A-Za-z_-]{43}", // SendGrid
-        r"key-[0-9a-f]{32}\b",                       // Mailgun
-        r"SK[0-9a-f]{32}\b",                         // Twilio
-        r"do[opr]_v1_[0-9a-f]{64}\b",                // DigitalOcean
+        r"rubygems_[0-9a-f]{48}",
+        r"SG\.[0-9A-Za-z_-]{22}\.[0-9A-Za-z_-]{43,}", // SendGrid
+        r"\bkey-[0-9a-f]{32}",                        // Mailgun; `cache_key-…` is none
+        r"SK[0-9a-f]{32}",                            // Twilio
+        r"do[opr]_v1_[0-9a-f]{64}",                   // DigitalOcean
         r"dp\.(?:pt|st|ct|sa|scim|audit)\.[0-9A-Za-z]{40,}", // Doppler
-        r"hv[bsr]\.[0-9A-Za-z_-]{24,}",              // HashiCorp Vault
-        r"glsa_[0-9A-Za-z]{32}_[0-9a-f]{8}\b",       // Grafana
-        r"NRAK-[0-9A-Z]{27}\b",                      // New Relic
-        r"lin_api_[0-9A-Za-z]{40}\b",                // Linear
-        r"ntn_[0-9A-Za-z]{40,}",                     // Notion
-        r"fig[dp]_[0-9A-Za-z_-]{40,}",               // Figma
-        r"hf_[A-Za-z]{34}\b",                        // Hugging Face
-        r"r8_[0-9A-Za-z]{37}\b",                     // Replicate
-        r"gsk_[0-9A-Za-z]{52}\b",                    // Groq
-        r"xai-[0-9A-Za-z]{80}\b",
-        r"pplx-[0-9A-Za-z]{48}\b",
+        r"hv[bsr]\.[0-9A-Za-z_-]{24,}",               // HashiCorp Vault
+        r"glsa_[0-9A-Za-z]{32}_[0-9a-f]{8}",          // Grafana
+        r"NRAK-[0-9A-Z]{27}",                         // New Relic
+        r"lin_api_[0-9A-Za-z]{40}",                   // Linear
+        r"ntn_[0-9A-Za-z]{40,}",                      // Notion
+        r"fig[dp]_[0-9A-Za-z_-]{40,}",                // Figma
+        r"hf_[A-Za-z]{34}",                           // Hugging Face
+        r"r8_[0-9A-Za-z]{37}",                        // Replicate
+        r"gsk_[0-9A-Za-z]{52}",                       // Groq
+        r"xai-[0-9A-Za-z]{80}",
+        r"pplx-[0-9A-Za-z]{48}",
         r"dckr_[op]at_[0-9A-Za-z_-]{27,}", // Docker
-        r"dapi[0-9a-f]{32}\b",             // Databricks
-        r"sbp_[0-9a-f]{40}\b",             // Supabase
+        r"dapi[0-9a-f]{32}",               // Databricks
+        r"sbp_[0-9a-f]{40}",               // Supabase
         r"pscale_(?:tkn|pw|oauth)_[0-9A-Za-z_.-]{32,}",
         r"sq0(?:atp|csp)-[0-9A-Za-z_-]{22,}", // Square
-        r"AGE-SECRET-KEY-1[0-9A-Z]{58}\b",
+        r"AGE-SECRET-KEY-1[0-9A-Z]{58}",
     ];
     /// Those that are base64.
     const BASE64: &[&str] = &[
@@ -226,14 +306,14 @@ fn api_key() -> Vec<String> {
         r"AT(?:ATT|CTT)3[0-9A-Za-z_=-]{60,}", // Atlassian
     ];
     vec![
-        format!(r"(?-u)\b(?:{})", KEYS.join("|")),
-        format!(r"(?-u)\b(?:{})", BASE64.join("|")),
-        r"(?-u)\b(?:AKIA|ASIA|ABIA|ACCA)[2-7A-Z]{16}\b".to_owned(), // AWS
+        format!("(?-u){START}(?<secret>{}){END}", KEYS.join("|")),
+        format!("(?-u){START}(?<secret>{})", BASE64.join("|")),
+        format!("(?-u){START}(?<secret>(?:AKIA|ASIA|ABIA|ACCA)[2-7A-Z]{{16}}){END}"), // AWS
         // Addresses that are keys: who knows one may post there.
         r"(?-u)\bhooks\.slack\.com/(?:services|workflows|triggers)/(?<secret>[0-9A-Za-z/_-]{20,})".to_owned(),
-        r"(?-u)/api/webhooks/(?<secret>[0-9]{15,}/[0-9A-Za-z_-]{30,})".to_owned(), // Discord
-        r"(?-u)\.webhook\.office\.com/webhookb2/(?<secret>[0-9A-Za-z/@_-]{30,})".to_owned(), // Teams
-        r"(?-u)(?:\b|bot)(?<secret>[0-9]{8,10}:AA[0-9A-Za-z_-]{32,34})".to_owned(), // Telegram
+        r"(?-u)/api/(?:v[0-9]+/)?webhooks/(?<secret>[0-9]{15,}/[0-9A-Za-z_-]{30,})".to_owned(), // Discord
+        r"(?-u)\.webhook\.office\.com/webhookb2/(?<secret>[0-9A-Za-z/@_-]{30,})".to_owned(),    // Teams
+        format!("(?-u)(?:{START}|bot)(?<secret>[0-9]{{8,10}}:AA[0-9A-Za-z_-]{{32,34}})"),       // Telegram
     ]
 }
 
@@ -245,7 +325,7 @@ fn email() -> Vec<String> {
         ("first", r"(?:[0-9A-Za-z_]|[\xc3-\xdf][\x80-\xbf])"),
         ("local", r"(?:[0-9A-Za-z._%+'-]|[\xc3-\xdf][\x80-\xbf])"),
         ("label", r"(?:[0-9A-Za-z-]|[\xc3-\xdf][\x80-\xbf])+"),
-        ("top", r"(?:xn--[0-9A-Za-z-]+|(?:[A-Za-z]|[\xc3-\xdf][\x80-\xbf]){2,})"),
+        ("top", r"(?:[Xx][Nn]--[0-9A-Za-z-]+|(?:[A-Za-z]|[\xc3-\xdf][\x80-\xbf]){2,})"),
     ];
     let with = |at: &str| {
         let expression = concat!(
@@ -294,17 +374,17 @@ fn iban() -> String {
     ];
     let country = |(length, names): &(usize, &str), class: &str| {
         let (groups, rest) = ((length - 4) / 4, (length - 4) % 4);
-        let rest = if rest == 0 { String::new() } else { format!("[ -]?{class}{{{rest}}}") };
-        format!("(?:{names})[0-9]{{2}}(?:[ -]?{class}{{4}}){{{groups}}}{rest}")
+        let rest = if rest == 0 { String::new() } else { format!("[ +-]?{class}{{{rest}}}") };
+        format!("(?:{names})[0-9]{{2}}(?:[ +-]?{class}{{4}}){{{groups}}}{rest}")
     };
     let countries: Vec<String> = DIGITS
         .iter()
         .map(|of| country(of, "[0-9]"))
         .chain(LETTERS_TOO.iter().map(|of| country(of, "[0-9A-Z]")))
         // Its country is two hexadecimal digits: what must be digits is.
-        .chain(["AD[0-9]{2}(?:[ -]?[0-9]{4}){2}(?:[ -]?[0-9A-Z]{4}){3}".to_owned()])
+        .chain(["AD[0-9]{2}(?:[ +-]?[0-9]{4}){2}(?:[ +-]?[0-9A-Z]{4}){3}".to_owned()])
         .collect();
-    format!(r"(?-u)\b(?:{})\b", countries.join("|"))
+    format!("(?-u){START}(?<secret>{}){END}", countries.join("|"))
 }
 
 /// By issuer and length, in one piece or in the groups that are printed on cards. Not within a longer number,
@@ -337,13 +417,13 @@ fn card_number() -> Vec<String> {
     let whole = format!(
         concat!(
             r"(?-u)gid://[A-Za-z/-]+[0-9]+|\b0[Xx][0-9A-Fa-f]+",
-            r"|(?:^|[^0-9A-Fa-f.]|(?:^|[^0-9])\.|[Cc]ard|CARD)(?<secret>{})(?:$|[^0-9A-Fa-f.]|\.(?:$|[^0-9]))",
+            r"|(?:^|[^0-9A-Fa-f.]|(?:^|[^0-9])\.|[Cc]ard|CARD|%[2-7][0-9A-Fa-f])(?<secret>{})(?:$|[^0-9A-Fa-f.]|\.(?:$|[^0-9]))",
         ),
         ISSUERS.join("|"),
     );
     let grouped = format!(
         concat!(
-            r"(?-u)(?:^|[^0-9A-Fa-f.-]|(?:^|[^0-9A-Fa-f])[.-]|[Cc]ard|CARD)(?<secret>{})",
+            r"(?-u)(?:^|[^0-9A-Fa-f.-]|(?:^|[^0-9A-Fa-f])[.-]|[Cc]ard|CARD|%[2-7][0-9A-Fa-f])(?<secret>{})",
             r"(?:$|[^0-9A-Fa-f.-]|[.-](?:$|[^0-9A-Fa-f]))",
         ),
         GROUPS.join("|"),
@@ -361,7 +441,7 @@ fn ipv6() -> Vec<String> {
         "(?:[23][0-9A-Fa-f]{3}|[Ff](?:[CcDd][0-9A-Fa-f]{2}|[Ee][89ABab][0-9A-Fa-f]|[Ff][0-9A-Fa-f]{2})",
         "|64:[Ff]{2}9[Bb])",
     );
-    const START: &str = "(?:^|[^0-9A-Za-z:.])";
+    const START: &str = "(?:^|[^0-9A-Za-z:.]|%[2-7][0-9A-Fa-f])";
     const END: &str = "(?:$|[^0-9A-Za-z:]|:(?:$|[^0-9A-Za-z:]))";
     let v4 = [OCTET; 4].join(r"\.");
     let words: &[(&str, &str)] =
@@ -382,12 +462,12 @@ fn ipv6() -> Vec<String> {
 /// Four numbers up to 255. Not where they are a version: behind the word, before a suffix or a file's, within
 /// more than four; nor what is nobody's: networks and versions that end in `.0.0`, and the loopback.
 fn ipv4() -> String {
-    const START: &str = "(?:^|[^0-9A-Za-z.])";
+    const START: &str = "(?:^|[^0-9A-Za-z.]|%[2-7][0-9A-Fa-f])";
     const END: &str = r"(?:$|[^0-9A-Za-z.]|\.(?:$|[^0-9]))";
     const NOT_ZERO: &str = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9][0-9]?)";
     filled(
         concat!(
-            r"(?-u)(?i:version|release|firmware|build|\bver|\brev|\bv)[^0-9A-Za-z]{0,4}v?[0-9]+(?:\.[0-9]+)+",
+            r"(?-u)(?i:version|release|firmware|build|(?:\b|_)(?:ver|rev|v))[^0-9A-Za-z]{0,4}v?[0-9]+(?:\.[0-9]+)+",
             r"|{start}(?:",
             r"127(?:\.[0-9]+){3}\b",
             r"|[0-9]+(?:\.[0-9]+){3}[-.+_]?(?i:alpha|beta|rc|pre|snapshot|dev|nightly|final|release|post",
