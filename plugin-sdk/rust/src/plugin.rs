@@ -18,8 +18,11 @@ pub trait Plugin: Sized + 'static {
     type Config: DeserializeOwned;
 
     /// Takes the configuration and prepares everything that can be prepared: nothing here is counted against
-    /// a batch. An error stops Tollgate's start; make it with [`Error::config`](crate::Error::config), so
-    /// that it names the place.
+    /// a batch. It may take ten times as long as a call.
+    ///
+    /// [`Error::config`](crate::Error::config) names the place of a mistake and stops Tollgate's start, as does
+    /// what serde finds; [`Error::at`](crate::Error::at) makes such an error of one that the host gave. Any
+    /// other error stops it only with `--strict`: else there is a warning, and the tenant's senders get 503.
     fn configure(config: Self::Config, setup: &Setup) -> Result<Self>;
 
     /// What the plugin wants to see, and where it may route to. By default it sees every signal and routes
