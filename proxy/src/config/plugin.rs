@@ -70,7 +70,13 @@ pub(super) fn locate(
         }
         problem @ (BuildProblem::Load(_) | BuildProblem::Start(_) | BuildProblem::Full) => {
             let title = format!("plugin `{plugin}` does not load");
-            let diagnostic = if strict { Diagnostic::error(title) } else { Diagnostic::warning(title) };
+            let diagnostic = match strict {
+                true => Diagnostic::error(title),
+                false => Diagnostic::warning(title).help(format!(
+                    "until it does, all that tenant `{tenant}` sends is refused for now (503); with `--strict` this is \
+                     an error"
+                )),
+            };
             let component = places.and_then(|places| places.component.as_ref());
             diagnostic.at(component, "").also(used, by).note(problem.to_string())
         }
