@@ -465,6 +465,7 @@ async fn a_flood_of_counters_is_cut() {
     let text = scene.metrics.render();
     assert_eq!(text.lines().filter(|line| line.starts_with("tollgate_plugin_counter_total{")).count(), 32);
     assert_eq!(scene.metric("counter_total", ",counter=\"counter_0\""), 1.0);
+    assert_eq!(scene.metric("counts_dropped_total", ""), f64::from(10_000 - 32 + 2));
     scene.is_well().await;
 }
 

@@ -91,6 +91,7 @@ impl Role {
         for (counter, amount) in said.counts.drain(..) {
             self.metrics.count(&counter, amount, self.limits.counters as usize);
         }
+        self.metrics.counts_dropped(std::mem::take(&mut said.counts_left_out));
         let mut left_out = std::mem::take(&mut said.lines_left_out);
         if !said.lines.is_empty() {
             let mut logged = self.logged.lock();
@@ -425,6 +426,7 @@ pub(super) struct Said {
     counters_max: usize,
     lines_left_out: u64,
     counts: Vec<(String, u64)>,
+    counts_left_out: u64,
     /// The last lines that may say why it failed.
     last_words: Vec<String>,
 }
@@ -448,12 +450,13 @@ impl Said {
             counters_max: limits.counters as usize,
             lines_left_out: 0,
             counts: Vec::new(),
+            counts_left_out: 0,
             last_words: Vec::new(),
         }
     }
 
     fn forget(&mut self) {
-        (self.bytes, self.lines_left_out) = (0, 0);
+        (self.bytes, self.lines_left_out, self.counts_left_out) = (0, 0, 0);
         self.lines.clear();
         self.counts.clear();
     }
@@ -498,12 +501,13 @@ impl Said {
         let is_name = (1..=NAME_BYTES_MAX).contains(&counter.len())
             && counter.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
         if !is_name {
-            return;
-        }
-        if let Some((_, sum)) = self.counts.iter_mut().find(|(known, _)| *known == counter) {
+            self.counts_left_out += 1;
+        } else if let Some((_, sum)) = self.counts.iter_mut().find(|(known, _)| *known == counter) {
             *sum = sum.saturating_add(amount);
         } else if self.counts.len() < self.counters_max {
             self.counts.push((counter, amount));
+        } else {
+            self.counts_left_out += 1;
         }
     }
 }

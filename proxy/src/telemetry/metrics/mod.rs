@@ -408,13 +408,22 @@ impl PluginMetrics {
         }
     }
 
-    /// Adds to a counter of its own; one beyond `counters_max` is left out.
+    /// Counts what it counted and was left out.
+    pub fn counts_dropped(&self, counts: u64) {
+        if counts > 0 {
+            add(&self.series.counts_dropped, counts);
+        }
+    }
+
+    /// Adds to a counter of its own; one beyond `counters_max` is left out, and that is counted.
     pub fn count(&self, counter: &str, amount: u64, counters_max: usize) {
         let mut counters = self.series.counters.lock();
         if let Some(count) = counters.get_mut(counter) {
             *count = count.saturating_add(amount);
         } else if counters.len() < counters_max {
             counters.insert(counter.into(), amount);
+        } else {
+            self.counts_dropped(1);
         }
     }
 }
@@ -439,6 +448,7 @@ struct PluginSeries {
     instances: AtomicI64,
     memory_bytes: AtomicU64,
     counters: Mutex<BTreeMap<Box<str>, u64>>,
+    counts_dropped: AtomicU64,
 }
 
 impl PluginSeries {
@@ -465,6 +475,7 @@ impl PluginSeries {
         for (counter, count) in &*self.counters.lock() {
             out.put(Metric::PluginCounter, &[plugin, tenant, ("counter", counter)], *count as f64);
         }
+        out.put(Metric::PluginCountsDropped, &labels, self.counts_dropped.load(Relaxed) as f64);
     }
 }
 

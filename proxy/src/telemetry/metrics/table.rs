@@ -155,6 +155,8 @@ table! {
             "Memory of a plugin's instances, in bytes, as they count it: what they never touched is not there.";
         PluginCounter = Counter "tollgate_plugin_counter_total" ["plugin", "tenant", "counter"]
             "What a plugin counts itself.";
+        PluginCountsDropped = Counter "tollgate_plugin_counts_dropped_total" ["plugin", "tenant"]
+            "Counts of a plugin under names beyond its limit, or under none that a metric may have.";
         PluginsUnavailable = Gauge "tollgate_plugins_unavailable" ["tenant"]
             "1 where a tenant's plugins could not be loaded, so that it is answered 503; 0 where they are. Missing for tenants without plugins.";
     }

@@ -270,6 +270,7 @@ fn a_plugin_counts_for_its_tenant_and_goes_with_it() {
     let records = |effect| series("records_total", &format!(",effect=\"{effect}\""));
     assert_eq!(["changed", "discarded", "routed"].map(records), [Some(5.0), Some(3.0), Some(2.0)]);
     assert_eq!(series("log_lines_dropped_total", ""), Some(7.0));
+    assert_eq!(series("counts_dropped_total", ""), Some(1.0));
     assert_eq!(series("instances", ""), Some(1.0));
     assert_eq!(series("memory_bytes", ""), Some(400.0));
     let counter = |counter| series("counter_total", &format!(",counter=\"{counter}\""));
