@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::iter;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tollgate_condition::When;
-use tollgate_plugin::{Error, HashKey, Level, Pattern, Target, Value};
+use tollgate_plugin::{Error, HashKey, Level, Pattern, Signal, Target, Value};
 
 use crate::field;
 use crate::json::ParseJson;
@@ -87,6 +88,33 @@ impl Edits {
     }
 }
 
+impl Edits {
+    /// What is read and written on the rows themselves, by its name.
+    fn targets(&self) -> impl Iterator<Item = &Target> {
+        fn named(key: &Key) -> Option<&Target> {
+            match key {
+                Key::Target(target) => Some(target),
+                Key::Pattern(_) => None,
+            }
+        }
+        let extracts = self.extract.elements.iter();
+        let extracts = extracts
+            .flat_map(|extract| iter::once(&extract.from).chain(extract.into.iter().map(|(_, to)| to)));
+        let removed = self.remove.elements.iter().filter_map(named);
+        let copies = self.copy.0.iter().filter_map(|copy| match copy {
+            Copy::Cell { to, .. } => Some(to),
+            Copy::Keys { .. } => None,
+        });
+        let assigned = self.set.0.iter().chain(&self.insert.0).map(|assign| &assign.target);
+        let updated = self.update.0.iter().filter_map(|update| match update {
+            Update::Cell(assign) => Some(&assign.target),
+            Update::Keys { .. } => None,
+        });
+        let hashed = self.hash.elements.iter().filter_map(|hash| named(&hash.0));
+        extracts.chain(removed).chain(copies).chain(assigned).chain(updated).chain(hashed)
+    }
+}
+
 impl Config {
     /// What is found wrong when all is read, and has its place deeper than what was read last.
     ///
@@ -117,6 +145,13 @@ impl Rule {
         self.edits.copy.0.iter().try_for_each(|copy| match copy {
             Copy::Cell { level: Some(level), .. } if *level > self.level => {
                 Err(format!("a {} takes no copy from a {level} below it", self.level))
+            }
+            _ => Ok(()),
+        })?;
+        // Rows of one signal may lack what those of another have; what all lack is meant elsewhere.
+        self.edits.targets().try_for_each(|target| match target {
+            Target::BuiltIn(field) if !Signal::ALL.iter().any(|signal| field.is_in(*signal, self.level)) => {
+                Err(format!("a {} has no field `{field}`", self.level))
             }
             _ => Ok(()),
         })

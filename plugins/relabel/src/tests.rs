@@ -338,7 +338,8 @@ fn groups_are_in_their_expression() {
     );
     mistake(r#"extract = { pattern = '(a)', into = { q = "x" } }"#, "/extract/into/q", "no group `q`");
     mistake(
-        r#"resource.extract = ['(?<a>a)', { pattern = '(?<a>a)', into = { a = "a", 2 = "x" } }]"#,
+        r#"[resource]
+        extract = [{ from = "k", pattern = '(?<a>a)' }, { from = "k", pattern = '(?<a>a)', into = { a = "a", 2 = "x" } }]"#,
         "/resource/extract/1/into/2",
         "no group 2: there are at most 1, and 0 is the whole match",
     );
@@ -630,6 +631,8 @@ fn mistakes_have_their_place() {
         "no level `records`; there are resource, scope",
     );
     mistake("set = { \"@trace\" = 1 }", "/set/@trace", "no field `trace`");
+    mistake("resource.set = { \"@body\" = \"x\" }", "/resource", "a resource has no field `body`");
+    mistake("scope.remove = [\"@kind\"]", "/scope", "a scope has no field `kind`");
     mistake("hash_key = \"short\"", "/hash_key", "16");
     mistake("extract = 'no group'", "/extract", "no named group");
     mistake("remove = [\"a\", { pattern = '[' }]", "/remove/1/pattern", "unclosed");
