@@ -118,6 +118,12 @@ impl Level {
 }
 
 impl Field {
+    /// Whether this level has the field in a batch of any signal: else whoever names it there means something
+    /// else.
+    pub fn is_at(self, level: Level) -> bool {
+        Signal::ALL.iter().any(|signal| self.is_in(*signal, level))
+    }
+
     /// Whether this level has the field, in a batch of this signal. Where it has not, the host's functions
     /// are [`Unsupported`](crate::Error::Unsupported).
     pub const fn is_in(self, signal: Signal, level: Level) -> bool {

@@ -110,7 +110,7 @@ impl When {
                     ));
                 }
                 match target {
-                    Target::BuiltIn(field) if !Signal::ALL.iter().any(|signal| field.is_in(*signal, at)) => {
+                    Target::BuiltIn(field) if !field.is_at(at) => {
                         Err(format!("a {at} has no field `{field}`"))
                     }
                     _ => Ok(()),

@@ -9,7 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tollgate_condition::When;
-use tollgate_plugin::{Error, HashKey, Level, Pattern, Signal, Target, Value};
+use tollgate_plugin::{Error, HashKey, Level, Pattern, Target, Value};
 
 use crate::field;
 use crate::json::ParseJson;
@@ -150,7 +150,7 @@ impl Rule {
         })?;
         // Rows of one signal may lack what those of another have; what all lack is meant elsewhere.
         self.edits.targets().try_for_each(|target| match target {
-            Target::BuiltIn(field) if !Signal::ALL.iter().any(|signal| field.is_in(*signal, self.level)) => {
+            Target::BuiltIn(field) if !field.is_at(self.level) => {
                 Err(format!("a {} has no field `{field}`", self.level))
             }
             _ => Ok(()),

@@ -8,11 +8,9 @@
 
 use super::{
     Chunks, Signal,
-    wire::{Reader, WIRE_LEN},
+    wire::{Malformed, Reader, WIRE_LEN},
 };
 use std::ops::Range;
-
-use super::wire::Malformed;
 
 /// A batch of logs, traces or metrics, its framing checked.
 #[derive(Debug, Clone)]

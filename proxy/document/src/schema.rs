@@ -6,7 +6,7 @@
 
 use super::{
     Signal,
-    wire::{Malformed, Part, WIRE_LEN},
+    wire::{Fields, Malformed, Part, WIRE_LEN},
 };
 
 /// A message and its fields, in the order of the `.proto` file, in which most encoders write them.
@@ -123,6 +123,21 @@ impl Message {
             return Some(expected);
         }
         self.fields.iter().position(|field| u64::from(field.number) == number)
+    }
+
+    /// The fields of such a message as they stand in it, each with what is known of it.
+    #[inline]
+    pub(super) fn fields_in(
+        &'static self,
+        content: &[u8],
+    ) -> impl Iterator<Item = Result<(Part, Option<&'static Field>), Malformed>> {
+        let mut expected = 0;
+        Fields::of(content).map(move |field| {
+            let field = field?;
+            let known = self.by_number(u64::from(field.number), expected);
+            expected = known.unwrap_or(expected);
+            Ok((field, known.map(|place| &self.fields[place])))
+        })
     }
 
     /// Whether this is `KeyValue`.

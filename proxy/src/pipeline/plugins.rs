@@ -32,16 +32,10 @@ impl Plugins {
     /// wait for this thread.
     pub fn build(host: &Host, tenants: &[TenantConfig], metrics: &Metrics) -> Self {
         let mut plugins = Self::default();
-        // A start may take seconds before it is given up, and everybody waits for it: once is enough.
-        let mut given_up: Vec<(&Config, Cause)> = Vec::new();
+        let mut given_up = GivenUp::default();
         for tenant in tenants.iter().filter(|tenant| !tenant.plugins.is_empty()) {
-            let known = tenant.plugins.iter().find_map(|config| {
-                let (_, cause) = given_up.iter().find(|(other, _)| other.is_same_as(config))?;
-                let problem = BuildProblem::Start(cause.clone());
-                Some(vec![BuildError { plugin: config.name.clone(), problem }])
-            });
-            let built = match known {
-                Some(mistakes) => Err(mistakes),
+            let built = match given_up.for_tenant(tenant) {
+                Some(mistake) => Err(vec![mistake]),
                 None => {
                     let routes: Vec<&str> = tenant.routes.iter().map(|(alias, _)| &**alias).collect();
                     Chain::build(host, &tenant.name, &tenant.plugins, &routes, metrics)
@@ -50,16 +44,9 @@ impl Plugins {
             let chain = match built {
                 Ok(chain) => TenantPlugins::Ready(chain),
                 Err(mistakes) => {
-                    for mistake in mistakes {
-                        if let BuildProblem::Start(cause) = &mistake.problem
-                            && cause.kind == FailureKind::Time
-                            && let Some(config) =
-                                tenant.plugins.iter().find(|config| config.name == mistake.plugin)
-                        {
-                            given_up.push((config, cause.clone()));
-                        }
-                        plugins.mistakes.push((tenant.name.clone(), mistake));
-                    }
+                    given_up.note(tenant, &mistakes);
+                    let mistakes = mistakes.into_iter().map(|mistake| (tenant.name.clone(), mistake));
+                    plugins.mistakes.extend(mistakes);
                     TenantPlugins::Missing
                 }
             };
@@ -87,5 +74,30 @@ impl Plugins {
 
     pub(super) fn of(&self, tenant: &str) -> TenantPlugins {
         self.by_tenant.get(tenant).cloned().unwrap_or_default()
+    }
+}
+
+/// Plugins that did not start in time. That takes seconds, and everybody waits for them: a tenant that has
+/// one with the same to do has the same answer at once.
+#[derive(Default)]
+struct GivenUp<'t>(Vec<(&'t Config, Cause)>);
+
+impl<'t> GivenUp<'t> {
+    fn note(&mut self, tenant: &'t TenantConfig, mistakes: &[BuildError]) {
+        for BuildError { plugin, problem } in mistakes {
+            let config = tenant.plugins.iter().find(|config| config.name == *plugin);
+            if let (BuildProblem::Start(cause), Some(config)) = (problem, config)
+                && cause.kind == FailureKind::Time
+            {
+                self.0.push((config, cause.clone()));
+            }
+        }
+    }
+
+    fn for_tenant(&self, tenant: &TenantConfig) -> Option<BuildError> {
+        tenant.plugins.iter().find_map(|config| {
+            let (_, cause) = self.0.iter().find(|(other, _)| other.is_same_as(config))?;
+            Some(BuildError { plugin: config.name.clone(), problem: BuildProblem::Start(cause.clone()) })
+        })
     }
 }

@@ -243,8 +243,8 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// No cache; twice as many threads as cores, so that one tenant may use them all; 64 waiting calls a tenant, as many as it may have requests
-    /// by default; 1 000 instances.
+    /// No cache; twice as many threads as cores, so that one tenant may use all cores; 64 waiting calls a
+    /// tenant, as many as it may have requests by default; 1 000 instances.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self { cache: None, threads: (2 * cores).max(4), queue: 64, instances: 1_000 }

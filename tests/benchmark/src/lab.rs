@@ -121,7 +121,7 @@ pub fn skip(what: &str) -> Result<()> {
 fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     const PORTS: Range<u16> = 16_384..32_768;
     let free = |&address: &SocketAddr| TcpListener::bind(address).is_ok();
-    let mut free = PORTS.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).filter(free);
-    let addresses: Vec<_> = free.by_ref().take(N).collect();
+    let addresses = PORTS.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let addresses: Vec<_> = addresses.filter(free).take(N).collect();
     addresses.try_into().map_err(|_| anyhow!("no port from {PORTS:?} is free"))
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     schema::{Kind, Message},
-    wire::{Fields, put_bytes},
+    wire::put_bytes,
 };
 
 /// Whether everything in a request can be read, down to the last value.
@@ -18,13 +18,10 @@ pub(super) fn check(message: &'static Message, content: &[u8], depth: usize) -> 
     if depth > DEPTH_MAX + ROWS {
         return Err(too_deep().into());
     }
-    let mut expected = 0;
-    for field in Fields::of(content) {
-        let field = field?;
-        let Some(place) = message.by_number(u64::from(field.number), expected) else { continue };
-        expected = place;
-        message.fields[place].check(&field)?;
-        if let Kind::Message(below) = message.fields[place].kind {
+    for field in message.fields_in(content) {
+        let (field, Some(known)) = field? else { continue };
+        known.check(&field)?;
+        if let Kind::Message(below) = known.kind {
             check(below, &content[field.content], depth + 1)?;
         }
     }
@@ -43,20 +40,18 @@ pub(super) fn without_unknown_fields(
         return Err(too_deep().into());
     }
     let mut anew = Anew::of(content);
-    let mut expected = 0;
-    for field in Fields::of(content) {
-        let field = field?;
+    for field in message.fields_in(content) {
+        let (field, known) = field?;
         if except.contains(&field.number) {
             continue;
         }
-        let Some(place) = message.by_number(u64::from(field.number), expected) else {
+        let Some(known) = known else {
             *count += 1;
             anew.instead_of(&field.whole);
             continue;
         };
-        expected = place;
-        message.fields[place].check(&field)?;
-        if let Kind::Message(below) = message.fields[place].kind
+        known.check(&field)?;
+        if let Kind::Message(below) = known.kind
             && let Some(value) =
                 without_unknown_fields(below, &content[field.content], &[], count, depth + 1)?
         {

@@ -35,15 +35,12 @@ impl KeyRedactor<'_> {
             return Err(too_deep().into());
         }
         let mut anew = Anew::of(content);
-        let mut expected = 0;
-        for field in Fields::of(content) {
-            let field = field?;
+        for field in message.fields_in(content) {
+            let (field, Some(known)) = field? else { continue };
             if field.wire_type != WIRE_LEN || except.contains(&field.number) {
                 continue;
             }
-            let Some(place) = message.by_number(u64::from(field.number), expected) else { continue };
-            expected = place;
-            let Kind::Message(below) = message.fields[place].kind else { continue };
+            let Kind::Message(below) = known.kind else { continue };
             let value = &content[field.content];
             let is_meant = below.is_key_value()
                 && self.keys.is_match(last(value, 1)?.unwrap_or_default())

@@ -112,12 +112,9 @@ impl<'r> Redactor<'r> {
         if message.is_any_value() {
             return self.value_may_hold_integer(content, more);
         }
-        let mut expected = 0;
-        Fields::of(content).any(|field| {
-            let Ok(field) = field else { return true };
-            let Some(place) = message.by_number(u64::from(field.number), expected) else { return false };
-            expected = place;
-            let Kind::Message(below) = message.fields[place].kind else { return false };
+        message.fields_in(content).any(|field| {
+            let Ok((field, known)) = field else { return true };
+            let Some(Kind::Message(below)) = known.map(|known| known.kind) else { return false };
             let value = &content[field.content];
             match only_value(below, value) {
                 // As nearly every attribute is: one key, one value.
@@ -200,15 +197,11 @@ impl<'r> Redactor<'r> {
             around = self.below_key(content, around)?;
         }
         let mut anew = Anew::of(content);
-        let mut expected = 0;
-        for field in Fields::of(content) {
-            let field = field?;
+        for field in message.fields_in(content) {
+            let (field, Some(known)) = field? else { continue };
             if except.contains(&field.number) {
                 continue;
             }
-            let Some(place) = message.by_number(u64::from(field.number), expected) else { continue };
-            expected = place;
-            let known = &message.fields[place];
             known.check(&field)?;
             let value = &content[field.content];
             // What was an integer is one no more.
